@@ -1,0 +1,207 @@
+//! Makes what a builder left behind valid in Nix's store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use esker_nix::StorePath;
+use esker_nix::hash::HashSink;
+use esker_nix::nar::{self, NarError};
+use esker_nix::protocol::{Client, PathInfo, ProtocolError, SignatureCheck};
+use esker_nix::references::Scanner;
+use tempfile::TempDir;
+
+/// One output, as it was left behind.
+pub(crate) struct Made {
+    pub(crate) name: String,
+    pub(crate) path: StorePath,
+    /// Where it lies.
+    pub(crate) folder: PathBuf,
+    pub(crate) nar_hash: [u8; 32],
+    pub(crate) nar_size: u64,
+    pub(crate) references: BTreeSet<StorePath>,
+    /// An empty file or an empty folder.
+    pub(crate) empty: bool,
+    /// Goes with it.
+    pub(crate) keep: Option<TempDir>,
+}
+
+/// Why it cannot be made valid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    /// An output cannot be read.
+    #[error("its output `{name}` cannot be read: {source}")]
+    Read {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: NarError,
+    },
+    /// Outputs that refer to each other in a circle.
+    #[error("its outputs refer to each other in a circle")]
+    Circle,
+    /// The store refused it, or was lost.
+    #[error(transparent)]
+    Store(#[from] ProtocolError),
+}
+
+/// Hashes an output and finds out what it refers to, in one pass.
+pub(crate) fn examine(
+    name: &str,
+    path: &StorePath,
+    folder: &Path,
+    candidates: &[StorePath],
+) -> Result<Made, RegisterError> {
+    let mut sinks = Both(HashSink::default(), Scanner::new(candidates.iter().cloned()));
+    let read = |source| RegisterError::Read { name: name.to_owned(), source };
+    let nar_size = nar::dump(folder, &mut sinks).map_err(read)?;
+    let Both(hash, scanner) = sinks;
+    let nar_hash = hash.finish().0.as_bytes().try_into().unwrap_or_default();
+    Ok(Made {
+        name: name.to_owned(),
+        path: path.clone(),
+        folder: folder.to_owned(),
+        nar_hash,
+        nar_size,
+        references: scanner.finish(),
+        empty: is_empty(folder),
+        keep: None,
+    })
+}
+
+/// An empty output with an archive of this size, if there is one.
+pub(crate) fn empty(name: &str, path: &StorePath, nar_size: u64) -> Option<Made> {
+    let folder = tempfile::Builder::new().prefix("esker-empty-").tempdir().ok()?;
+    let place = folder.path().join("output");
+    for make in [empty_folder, empty_file, empty_program] {
+        make(&place).ok()?;
+        let mut made = examine(name, path, &place, &[]).ok()?;
+        if made.nar_size == nar_size {
+            made.keep = Some(folder);
+            return Some(made);
+        }
+        remove(&place).ok()?;
+    }
+    None
+}
+
+fn empty_folder(place: &Path) -> io::Result<()> {
+    std::fs::create_dir(place)
+}
+
+fn empty_file(place: &Path) -> io::Result<()> {
+    std::fs::write(place, "")
+}
+
+fn empty_program(place: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(place, "")?;
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755))
+}
+
+fn remove(place: &Path) -> io::Result<()> {
+    if place.is_dir() { std::fs::remove_dir(place) } else { std::fs::remove_file(place) }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    match folder.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => metadata.len() == 0,
+        Ok(metadata) if metadata.is_dir() => {
+            std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+        }
+        _ => false,
+    }
+}
+
+/// Makes all outputs valid, those that others refer to first.
+pub(crate) fn register(client: &mut Client, deriver: &StorePath, made: &[Made]) -> Result<(), RegisterError> {
+    for made in in_order(made).map_err(|_| RegisterError::Circle)? {
+        let info = PathInfo {
+            deriver: Some(deriver.clone()),
+            nar_hash: made.nar_hash,
+            references: made.references.clone(),
+            registration_time: 0,
+            nar_size: made.nar_size,
+            ultimate: true,
+            signatures: Vec::new(),
+            content_address: None,
+        };
+        let mut nar = as_stream(&made.folder).map_err(|error| {
+            let source = NarError::Stream(error);
+            RegisterError::Read { name: made.name.clone(), source }
+        })?;
+        client.add_to_store_nar(&made.path, &info, SignatureCheck::Waived, &mut nar)?;
+    }
+    Ok(())
+}
+
+/// Those that others refer to first. `Err` when they refer to each other in a circle: one that is
+/// referred to by another, in Nix's order.
+pub(crate) fn in_order(made: &[Made]) -> Result<Vec<&Made>, (String, String)> {
+    let mut search = Search {
+        by_path: made.iter().map(|made| (&made.path, made)).collect(),
+        entered: BTreeSet::new(),
+        open: BTreeSet::new(),
+        order: Vec::new(),
+    };
+    let mut by_name: Vec<&Made> = made.iter().collect();
+    by_name.sort_by(|a, b| a.name.cmp(&b.name));
+    for made in by_name {
+        search.visit(made, None)?;
+    }
+    Ok(search.order)
+}
+
+/// As deep as there are outputs.
+struct Search<'a> {
+    by_path: BTreeMap<&'a StorePath, &'a Made>,
+    entered: BTreeSet<&'a str>,
+    open: BTreeSet<&'a str>,
+    order: Vec<&'a Made>,
+}
+
+impl<'a> Search<'a> {
+    fn visit(&mut self, made: &'a Made, from: Option<&'a Made>) -> Result<(), (String, String)> {
+        if self.open.contains(made.name.as_str()) {
+            let from = from.map(|from| from.name.clone()).unwrap_or_default();
+            return Err((made.name.clone(), from));
+        }
+        if !self.entered.insert(&made.name) {
+            return Ok(());
+        }
+        self.open.insert(&made.name);
+        let referred = made.references.iter().filter(|path| **path != made.path);
+        let mut referred: Vec<&Made> = referred.filter_map(|path| self.by_path.get(path).copied()).collect();
+        referred.sort_by(|a, b| a.name.cmp(&b.name));
+        for other in referred {
+            self.visit(other, Some(made))?;
+        }
+        self.open.remove(made.name.as_str());
+        self.order.push(made);
+        Ok(())
+    }
+}
+
+/// The archive of a tree, to be read.
+fn as_stream(folder: &Path) -> io::Result<Box<dyn Read>> {
+    const IN_MEMORY: u64 = 4 << 20;
+    let mut spool = tempfile::SpooledTempFile::new(IN_MEMORY as usize);
+    nar::dump(folder, &mut spool).map_err(io::Error::other)?;
+    io::Seek::rewind(&mut spool)?;
+    Ok(Box::new(spool))
+}
+
+struct Both<A, B>(A, B);
+
+impl<A: Write, B: Write> Write for Both<A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.1.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The version of Nix in whose way a builder is run.
+
+/// Major and minor number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(u32, u32);
+
+impl Version {
+    /// From here on the variables for structured attributes name files that the builder can see.
+    pub(crate) const NAMES_ATTRIBUTES_INSIDE: Self = Self(2, 15);
+    /// From here on an exported graph says of each path that it is valid.
+    pub(crate) const SAYS_VALID: Self = Self(2, 15);
+    /// From here on `unsafeDiscardReferences` means something.
+    pub(crate) const MAY_DISCARD_REFERENCES: Self = Self(2, 14);
+    /// From here on it is no experiment.
+    pub(crate) const DISCARDS_REFERENCES: Self = Self(2, 18);
+    /// From here on a bad name in an output's checks is told with the outputs that there are.
+    pub(crate) const LISTS_OUTPUTS: Self = Self(2, 28);
+    /// From here on a builder that may use all cores is told how many there are, not 0.
+    pub(crate) const COUNTS_CORES: Self = Self(2, 31);
+    /// From here on a bad name in an output's checks is told in other words.
+    pub(crate) const NAMES_BAD_OUTPUT: Self = Self(2, 33);
+    /// Here at the latest the paths of a graph can be lists of lists.
+    pub(crate) const FLATTENS_GRAPHS: Self = Self(2, 34);
+
+    /// Reads what a daemon says of itself, such as `2.34.8` or `2.19pre20230921_abcdef`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split('.');
+        let major = numbers.next()?.parse().ok()?;
+        let minor = numbers.next()?;
+        let end = minor.find(|c: char| !c.is_ascii_digit()).unwrap_or(minor.len());
+        Some(Self(major, minor[..end].parse().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        assert_eq!(Version::parse("2.8.0"), Some(Version(2, 8)));
+        assert_eq!(Version::parse("2.19pre20230921_abcdef"), Some(Version(2, 19)));
+        assert!(Version::parse("2.8.0") < Version::parse("2.34.8"));
+        assert_eq!(Version::parse("unknown"), None);
+    }
+}

@@ -1,0 +1,264 @@
+//! Recording what a real build observed and produced.
+//!
+//! A build that asked the same and got the same answers as one before belongs to the same trace; and it
+//! speaks for or against each other trace that holds for its inputs, whatever it asked itself. If other
+//! hashes led to the same bits, that is evidence that those hashes do not matter; if they led to
+//! other bits, that they do.
+//!
+//! Invariant: only pairs of real builds are evidence, and only for the observations that they share.
+//! Invariant: evidence is for the bits it was found with; it goes when a build gives other bits.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::admit::{self, Asked, Refused};
+use super::evidence::{Verdict, forget_proofs, load_evidence, save_evidence};
+use super::kept::save_answers;
+use super::memory::Unsaved;
+use super::project::{self, Head, MemoKey, load_memo, save_memo};
+use super::rows::{save_shape, shape_id};
+use super::shape::Shape;
+use super::trace::{Produced, Trace, TraceId};
+use super::{Closure, Entry, Store, StoreError, closure, contents, counters, fold, ledger, seconds};
+use crate::answer::raw::Slots;
+use crate::inputs::Inputs;
+use crate::observation::{Digest, Question};
+
+/// What a record meant.
+#[derive(Debug)]
+pub enum Recorded {
+    /// Nothing like it was known.
+    New {
+        /// Its trace.
+        trace: TraceId,
+    },
+    /// The same bits as an earlier build with the same observations.
+    Same {
+        /// Its trace.
+        trace: TraceId,
+        /// Slots whose hashes are now known not to matter. Empty: all hashes were the same.
+        proven: Vec<String>,
+    },
+    /// Other bits than an earlier build with the same observations.
+    Differs {
+        /// Its trace, of which nothing is reused while these slots change.
+        trace: TraceId,
+        /// The slots whose hashes may matter. Empty: nothing changed, or nothing that was not proven, and the
+        /// builder is not deterministic.
+        slots: Vec<String>,
+    },
+    /// As `Differs`, but results of this skeleton were reused before, and may be false: it is revoked.
+    Revoked {
+        /// The trace that was found false.
+        trace: TraceId,
+        /// What was registered by reuse, and is to be repaired, or deleted with its referrers.
+        repair: Vec<Entry>,
+    },
+    /// It may not become a trace.
+    Refused(Refused),
+}
+
+impl Store {
+    /// Records a real build: of this skeleton, with these inputs, which asked these questions.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn record(
+        &self,
+        skeleton: Digest,
+        inputs: &Inputs,
+        questions: &[Question],
+        produced: &Produced,
+        now: SystemTime,
+    ) -> Result<Recorded, StoreError> {
+        if questions.len() > admit::MOST_QUESTIONS {
+            return Ok(Recorded::Refused(Refused::TooMany { count: questions.len() }));
+        }
+        let Some(shape) = Shape::of(&admit::with_parents(questions), inputs) else {
+            return Ok(Recorded::Refused(Refused::UnknownSlot));
+        };
+        let asked = match admit::ask_all(self, &shape, inputs, produced) {
+            Ok(asked) => asked,
+            Err(refused) => return Ok(Recorded::Refused(refused)),
+        };
+        let held = self.held_traces(&skeleton, inputs)?;
+        let unsaved = self.take_unsaved();
+        let now = seconds(now);
+        self.write(|db| {
+            save_unsaved(db, &unsaved, now)?;
+            if ledger::is_revoked(db, &skeleton)? {
+                return Ok(Recorded::Refused(Refused::Revoked));
+            }
+            let record =
+                Record { db, skeleton, inputs, shape: &shape, asked: &asked, held: &held, produced, now };
+            counters::count(db, "recorded", 1)?;
+            record.store()
+        })
+    }
+}
+
+struct Record<'a> {
+    db: &'a Connection,
+    skeleton: Digest,
+    inputs: &'a Inputs,
+    shape: &'a Shape,
+    asked: &'a [Asked],
+    /// Traces with other questions that hold for these inputs.
+    held: &'a [TraceId],
+    produced: &'a Produced,
+    now: i64,
+}
+
+impl Record<'_> {
+    fn store(&self) -> Result<Recorded, rusqlite::Error> {
+        let (db, now) = (self.db, self.now);
+        let head = save_shape(db, self.shape)?;
+        let latest = Trace::latest(db, &self.skeleton, head.id, 1)?.pop();
+        let near = match &latest {
+            Some(latest) => closure::load(db, latest.closure)?,
+            None => None,
+        };
+        self.save_asked(&head, near.as_ref())?;
+
+        let answers: Vec<_> = self.asked.iter().map(|asked| Arc::clone(&asked.answers)).collect();
+        let answers = project::digest(&head.keys, &answers, &Slots::new(self.inputs));
+        let id = TraceId::of(&self.skeleton, &head.digest, &answers);
+        let closure = Closure::of(self.inputs);
+        let closure_id = closure::store(db, &closure, latest.map(|latest| latest.closure))?;
+        let recorded = match known(db, &id)? {
+            Some((trace, before)) => self.compare(trace, &before, closure_id)?,
+            None => {
+                let mut trace = Trace {
+                    number: 0,
+                    id,
+                    skeleton: self.skeleton,
+                    shape: head.id,
+                    closure: closure_id,
+                    produced: self.produced.clone(),
+                    recorded: now,
+                    unstable: false,
+                    used: now,
+                    reuses: 0,
+                };
+                trace.save(db)?;
+                Recorded::New { trace: id }
+            }
+        };
+        fold::enter(db, &self.skeleton, head.id, &closure)?;
+        let mut all = vec![recorded];
+        for other in self.held.iter().filter(|other| **other != id) {
+            if let Some((trace, before)) = known(db, other)? {
+                let recorded = self.compare(trace, &before, closure_id)?;
+                if let Recorded::Differs { slots, .. } = &recorded {
+                    self.doubt_own(&id, slots)?;
+                }
+                all.push(recorded);
+            }
+        }
+        self.conclude(all)
+    }
+
+    /// Of two traces that hold for the same inputs and have other bits, neither is to be believed.
+    fn doubt_own(&self, id: &TraceId, slots: &[String]) -> Result<(), rusqlite::Error> {
+        let Some(mut own) = Trace::load(self.db, id)? else { return Ok(()) };
+        for slot in slots {
+            save_evidence(self.db, &own, slot, Verdict::OtherBits)?;
+        }
+        own.unstable |= slots.is_empty();
+        own.save(self.db)
+    }
+
+    /// If a build spoke against a trace, results that were reused may be false: as bad as a failed doubt.
+    fn conclude(&self, all: Vec<Recorded>) -> Result<Recorded, rusqlite::Error> {
+        let contradicted = all.iter().find_map(|recorded| match recorded {
+            Recorded::Differs { trace, .. } => Some(*trace),
+            _ => None,
+        });
+        if let Some(trace) = contradicted
+            && ledger::has_standing(self.db, &self.skeleton)?
+        {
+            let reason = "a build with the same observations gave other bits";
+            let repair = ledger::revoke(self.db, &self.skeleton, &trace, reason, self.now)?;
+            counters::count(self.db, "contradicted", 1)?;
+            return Ok(Recorded::Revoked { trace, repair });
+        }
+        // What concerns an earlier trace tells more than that there is a new one.
+        let of_earlier = |recorded: &Recorded| !matches!(recorded, Recorded::New { .. });
+        let (mut earlier, mut new): (Vec<_>, Vec<_>) = all.into_iter().partition(of_earlier);
+        Ok(earlier.drain(..).next().or(new.pop()).unwrap_or(Recorded::Refused(Refused::UnknownSlot)))
+    }
+
+    /// Keeps the answers; `near` are the hashes of a build whose answers are probably much alike.
+    fn save_asked(&self, head: &Head, near: Option<&Closure>) -> Result<(), rusqlite::Error> {
+        for (slot, asked) in self.asked.iter().enumerate() {
+            let near = near.and_then(|closure| closure.hash_of(head.keys.get(slot)?));
+            let near = near.map(|hash| MemoKey { shape: head.digest, slot, hash: hash.to_owned() });
+            let near = near.map(|key| load_memo(self.db, &key, head.id)).transpose()?.flatten();
+            let near = near.map(|near| near.digest);
+            save_answers(self.db, &asked.answers.digest, &asked.bytes, near.as_ref(), self.now)?;
+            let key = MemoKey { shape: head.digest, slot, hash: asked.hash.clone() };
+            save_memo(self.db, &key, head.id, &asked.answers, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// A pair of real builds with the same observations.
+    fn compare(&self, mut trace: Trace, before: &Closure, after: i64) -> Result<Recorded, rusqlite::Error> {
+        let differing = before.differing(self.inputs);
+        let same = trace.produced.same_bits(self.produced);
+        let evidence = load_evidence(self.db, &trace)?;
+        let mut unproven: Vec<String> =
+            differing.iter().filter(|key| !evidence.proven.contains(*key)).cloned().collect();
+        if same {
+            // A slot that was refuted together with others may be cleared, but only alone.
+            unproven.retain(|key| differing.len() == 1 || !evidence.refuted.contains(key));
+            for key in &unproven {
+                save_evidence(self.db, &trace, key, Verdict::SameBits)?;
+            }
+        } else {
+            forget_proofs(self.db, &trace)?;
+            for key in &unproven {
+                save_evidence(self.db, &trace, key, Verdict::OtherBits)?;
+            }
+            trace.unstable |= unproven.is_empty();
+        }
+        trace.closure = after;
+        trace.produced = self.produced.clone();
+        (trace.recorded, trace.used) = (self.now, self.now);
+        trace.save(self.db)?;
+        Ok(match same {
+            true => Recorded::Same { trace: trace.id, proven: unproven },
+            false => Recorded::Differs { trace: trace.id, slots: unproven },
+        })
+    }
+}
+
+/// The trace with this id and the hashes of its newest build. One that cannot be believed is removed.
+fn known(db: &Connection, id: &TraceId) -> Result<Option<(Trace, Closure)>, rusqlite::Error> {
+    if let Some(trace) = Trace::load(db, id)?
+        && let Some(before) = closure::load(db, trace.closure)?
+    {
+        return Ok(Some((trace, before)));
+    }
+    let number = db
+        .prepare_cached("SELECT number FROM traces WHERE id = ?1")?
+        .query_row([&id.0.0[..]], |row| row.get(0))
+        .optional()?;
+    number.map(|number| Trace::delete(db, number)).transpose()?;
+    Ok(None)
+}
+
+/// Writes what earlier decisions found out.
+pub(super) fn save_unsaved(db: &Connection, unsaved: &Unsaved, now: i64) -> Result<(), rusqlite::Error> {
+    for content in &unsaved.contents {
+        contents::save(db, content, now)?;
+    }
+    for (key, answers) in &unsaved.answers {
+        if let Some(id) = shape_id(db, &key.shape)? {
+            save_memo(db, key, id, answers, now)?;
+        }
+    }
+    Ok(())
+}

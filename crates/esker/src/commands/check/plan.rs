@@ -1,0 +1,332 @@
+//! From arguments and configuration to a plan.
+//!
+//! What the command line says goes before what the configuration says.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use esker_engine::DEFAULT_TIMEOUT;
+use esker_engine::config::{self, Config, ConfigOrigin};
+use esker_engine::plan::{Argument, BuildLimits, EvaluationLimits, Links, Mode, Plan, Subject, TracePlan};
+use esker_nix::flake::{Flake, LoadError, nix_string};
+use esker_nix::tool::Nix;
+
+use super::args::{CheckArgs, TraceMode};
+use crate::failure::{BROKEN, Failure};
+
+/// The plan, and what a person should know of how it came about.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) nix: Nix,
+    pub(super) notices: Vec<String>,
+    /// The file that the globs come from, unless all are of the command line.
+    pub(super) globs_of: Option<&'static str>,
+}
+
+/// Reads the configuration and makes the plan.
+pub(super) fn plan(args: &CheckArgs, mut nix: Nix) -> Result<Planned, Failure> {
+    for pair in args.evaluation.option.chunks_exact(2) {
+        nix = nix.with_option(&pair[0], &pair[1]);
+    }
+    if args.evaluation.offline {
+        nix = nix.with_flag("--offline").with_option("substitute", "false");
+    }
+    if args.evaluation.refresh {
+        nix = nix.with_flag("--refresh");
+    }
+    let mut flake_arguments = flake_arguments(args);
+    let (subject, fragment, config, origin) = match &args.selection.file {
+        Some(file) => {
+            let path = file.canonicalize().map_err(|error| {
+                Failure::usage(format!("cannot read `{}`: {error}", file.display()), None)
+            })?;
+            let arguments = arguments(args);
+            (Subject::File { path, arguments }, None, Config::default(), ConfigOrigin::Defaults)
+        }
+        None => {
+            let (reference, fragment) = split_fragment(&args.flake);
+            let found = find_flake(&nix, reference, &mut flake_arguments)?;
+            let asked = if reference.is_empty() { "." } else { reference }.to_owned();
+            (Subject::Flake { reference: found.reference, asked }, fragment, found.config, found.origin)
+        }
+    };
+    let in_file = matches!(subject, Subject::File { .. });
+    let attribute = args.selection.attr.clone().or(fragment);
+    let attribute = attribute.unwrap_or(if in_file { String::new() } else { config.attribute.clone() });
+    let limits = &config.limits;
+    let plan = Plan {
+        subject,
+        attribute,
+        systems: first(&args.selection.systems, &config.systems),
+        include: first(&args.selection.include, &config.include),
+        exclude: first(&args.selection.exclude, &config.exclude),
+        evaluation: EvaluationLimits {
+            workers: args.evaluation.eval_workers.map(usize::from),
+            memory: match &args.evaluation.eval_memory {
+                Some(text) => size(text)?,
+                None => limits.evaluation_memory.unwrap_or_else(half_of_memory),
+            },
+            timeout: time(args.evaluation.eval_timeout.as_deref(), "--eval-timeout")?
+                .or(limits.evaluation_timeout)
+                .unwrap_or(DEFAULT_TIMEOUT),
+        },
+        build: BuildLimits {
+            max_jobs: max_jobs(args.build.max_jobs.as_deref())?,
+            cores: args.build.cores,
+            timeout: time(args.build.timeout.as_deref(), "--timeout")?.or(limits.timeout),
+            max_silent_time: time(args.build.max_silent_time.as_deref(), "--max-silent-time")?
+                .or(limits.max_silent_time),
+            keep_failed: args.build.keep_failed,
+        },
+        mode: match (args.build.dry_run, args.build.rebuild) {
+            (true, _) => Mode::DryRun,
+            (_, true) => Mode::Rebuild,
+            _ => Mode::Build,
+        },
+        fail_fast: args.build.fail_fast,
+        links: links(args)?,
+        flake_arguments,
+        impure: args.evaluation.impure,
+        accept_flake_config: args.evaluation.accept_flake_config,
+        trace: trace(args.build.trace, args.build.shadow.as_deref())?,
+        estimates: std::collections::HashMap::new(),
+    };
+    let globs_of = match &origin {
+        ConfigOrigin::File { file, .. }
+            if (args.selection.include.is_empty() && !config.include.is_empty())
+                || (args.selection.exclude.is_empty() && !config.exclude.is_empty()) =>
+        {
+            Some(file.name())
+        }
+        _ => None,
+    };
+    Ok(Planned { plan, nix, notices: origin.notice().into_iter().collect(), globs_of })
+}
+
+struct Found {
+    reference: String,
+    config: Config,
+    origin: ConfigOrigin,
+}
+
+/// The configuration travels with the commit: for a local folder it is read where it lies, for
+/// anything else from the fetched source.
+fn find_flake(nix: &Nix, reference: &str, flake_arguments: &mut Vec<String>) -> Result<Found, Failure> {
+    if let Some(folder) = local_folder(reference)? {
+        let root = project_root(&folder);
+        let (config, origin) = Config::load(&root)?;
+        let flake = config.flake_folder(&root)?;
+        if let Some(lock) = config.reference_lock_file(&root)? {
+            use_lock_file(&lock, flake_arguments);
+        }
+        return Ok(Found { reference: flake.display().to_string(), config, origin });
+    }
+    if let Some(folder) = reference.strip_prefix("path:").map(Path::new).filter(|folder| folder.is_dir()) {
+        let (config, origin) = Config::load(folder)?;
+        if config.flake_dir == Path::new(".") && config.reference_lock_file(folder)?.is_none() {
+            return Ok(Found { reference: reference.to_owned(), config, origin });
+        }
+    }
+    let flake = Flake::load(nix, reference, flake_arguments);
+    let flake = match flake {
+        Ok(flake) => flake,
+        // The engine says it better, with what it knows of flakes.
+        Err(LoadError::Refused(_)) => {
+            let (config, origin) = (Config::default(), ConfigOrigin::Defaults);
+            return Ok(Found { reference: reference.to_owned(), config, origin });
+        }
+        Err(LoadError::Nix(error)) => return Err(error.into()),
+    };
+    let root = flake.store_folder();
+    let (config, origin) = Config::load(&root)?;
+    config.flake_folder(&root)?;
+    if let Some(lock) = config.reference_lock_file(&root)? {
+        use_lock_file(&lock, flake_arguments);
+    }
+    let mut reference = flake.url;
+    if config.flake_dir != Path::new(".") && flake.directory.is_empty() {
+        let separator = if reference.contains('?') { '&' } else { '?' };
+        reference = format!("{reference}{separator}dir={}", config.flake_dir.display());
+    }
+    Ok(Found { reference, config, origin })
+}
+
+fn use_lock_file(lock: &Path, flake_arguments: &mut Vec<String>) {
+    if !flake_arguments.iter().any(|argument| argument == "--reference-lock-file") {
+        flake_arguments.extend([
+            "--reference-lock-file".to_owned(),
+            lock.display().to_string(),
+            "--no-write-lock-file".to_owned(),
+        ]);
+    }
+}
+
+/// A folder of this machine, if the reference is one. What looks like a path must exist.
+fn local_folder(reference: &str) -> Result<Option<PathBuf>, Failure> {
+    let path = if reference.is_empty() { "." } else { reference };
+    let looks_local = path.starts_with(['.', '/']);
+    if path.contains('?') || (path.contains(':') && !looks_local) {
+        return Ok(None);
+    }
+    match Path::new(path).canonicalize() {
+        Ok(folder) if folder.is_dir() => Ok(Some(folder)),
+        Ok(file) if file.file_name().is_some_and(|name| name == "flake.nix") => {
+            Ok(file.parent().map(Path::to_path_buf))
+        }
+        Ok(file) => Err(Failure::usage(
+            format!("`{path}` is a file, not a flake"),
+            Some(format!("`esker check --file {}` checks a Nix file", file.display())),
+        )),
+        Err(_) if !looks_local => Ok(None),
+        Err(error) => Err(Failure::usage(format!("cannot read `{path}`: {error}"), None)),
+    }
+}
+
+/// The nearest folder upwards with a flake or a configuration, within the repository.
+fn project_root(folder: &Path) -> PathBuf {
+    let marks = ["flake.nix", "esker.toml", "nixbot.toml", "buildbot-nix.toml"];
+    for candidate in folder.ancestors() {
+        if marks.iter().any(|mark| candidate.join(mark).exists()) {
+            return candidate.to_path_buf();
+        }
+        if candidate.join(".git").exists() {
+            break;
+        }
+    }
+    folder.to_path_buf()
+}
+
+fn split_fragment(flake: &str) -> (&str, Option<String>) {
+    match flake.split_once('#') {
+        Some((reference, fragment)) if !fragment.is_empty() => (reference, Some(decode(fragment))),
+        Some((reference, _)) => (reference, None),
+        None => (flake, None),
+    }
+}
+
+/// Fragments are percent-encoded.
+fn decode(text: &str) -> String {
+    esker_nix::flake::percent_decode(text)
+}
+
+fn flake_arguments(args: &CheckArgs) -> Vec<String> {
+    let mut list = Vec::new();
+    for pair in args.evaluation.override_input.chunks_exact(2) {
+        // A folder that exists is meant, not an entry of the registry.
+        let local = Path::new(&pair[1]).canonicalize().ok().filter(|path| path.is_dir());
+        let flake = local.map_or_else(|| pair[1].clone(), |path| path.display().to_string());
+        list.extend(["--override-input".to_owned(), pair[0].clone(), flake]);
+    }
+    if let Some(file) = &args.evaluation.reference_lock_file {
+        let file = file.canonicalize().unwrap_or_else(|_| file.clone());
+        list.extend(["--reference-lock-file".to_owned(), file.display().to_string()]);
+    }
+    let flags = [
+        (args.evaluation.no_update_lock_file, "--no-update-lock-file"),
+        (
+            args.evaluation.no_write_lock_file || args.evaluation.reference_lock_file.is_some(),
+            "--no-write-lock-file",
+        ),
+    ];
+    list.extend(flags.iter().filter(|(on, _)| *on).map(|(_, flag)| (*flag).to_owned()));
+    list
+}
+
+fn arguments(args: &CheckArgs) -> Vec<Argument> {
+    let expressions = args.selection.arg.chunks_exact(2);
+    let strings = args.selection.argstr.chunks_exact(2);
+    let expressions = expressions
+        .map(|pair| Argument::Expression { name: pair[0].clone(), expression: from_here(&pair[1]) });
+    expressions
+        .chain(strings.map(|pair| Argument::String { name: pair[0].clone(), value: pair[1].clone() }))
+        .collect()
+}
+
+/// A relative path is meant from where one stands, as Nix has it.
+fn from_here(expression: &str) -> String {
+    let path = expression.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+    match (path.starts_with("./") || path.starts_with("../")) && path.chars().all(plain) {
+        true => std::path::absolute(path).map_or_else(
+            |_| expression.to_owned(),
+            |path| format!("/. + {}", nix_string(&path.to_string_lossy())),
+        ),
+        false => expression.to_owned(),
+    }
+}
+
+fn links(args: &CheckArgs) -> Result<Option<Links>, Failure> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| Failure::of(BROKEN, &error, None));
+    Ok(match (&args.build.gc_root, &args.build.out_link) {
+        (Some(folder), _) => Some(Links::Folder(absolute(folder)?)),
+        (None, Some(prefix)) => Some(Links::Prefix(absolute(prefix)?)),
+        (None, None) => None,
+    })
+}
+
+fn max_jobs(text: Option<&str>) -> Result<Option<u64>, Failure> {
+    match text {
+        None => Ok(None),
+        Some("auto") => Ok(Some(std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64))),
+        Some(text) => text
+            .parse()
+            .map(Some)
+            .map_err(|_| Failure::usage(format!("`--max-jobs {text}` is neither a number nor `auto`"), None)),
+    }
+}
+
+fn time(text: Option<&str>, flag: &str) -> Result<Option<Duration>, Failure> {
+    let parse = |text: &str| config::parse_duration(text);
+    text.map(parse).transpose().map_err(|error| Failure::usage(format!("{flag}: {error}"), None))
+}
+
+fn size(text: &str) -> Result<u64, Failure> {
+    config::parse_bytes(text).map_err(|error| Failure::usage(format!("--eval-memory: {error}"), None))
+}
+
+fn first(a: &[String], b: &[String]) -> Vec<String> {
+    if a.is_empty() { b.to_vec() } else { a.to_vec() }
+}
+
+/// Half of what this machine, or the container we are in, has.
+fn half_of_memory() -> u64 {
+    const UNKNOWN: u64 = 8 << 30;
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    });
+    let container =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let total = machine.unwrap_or(UNKNOWN).min(container.unwrap_or(u64::MAX));
+    (total / 2).max(512 << 20)
+}
+
+/// Of all reuses, unless the user says otherwise.
+const SHADOW: f64 = 0.02;
+
+fn trace(mode: TraceMode, shadow: Option<&str>) -> Result<Option<TracePlan>, Failure> {
+    let percent = |text: &str| {
+        let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+        number
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(|percent| percent / 100.0)
+            .ok_or_else(|| Failure::usage(format!("`--shadow {text}` is no percentage from 0 to 100"), None))
+    };
+    let shadow = shadow.map(percent).transpose()?.unwrap_or(SHADOW);
+    if mode == TraceMode::Off {
+        return Ok(None);
+    }
+    let folder = crate::state::default_dir()?.join("traces");
+    let program = env::current_exe().map_err(|error| Failure::of(BROKEN, &error, None))?;
+    let program = vec![program.display().to_string(), crate::exec_traced::NAME.to_owned()];
+    Ok(Some(TracePlan { reuse: mode == TraceMode::Reuse, shadow, folder, program }))
+}
+
+/// How this very program is started to watch over evaluators.
+pub(super) fn guard() -> Vec<String> {
+    match env::current_exe() {
+        Ok(program) => vec![program.display().to_string(), crate::guard::NAME.to_owned()],
+        Err(_) => Vec::new(),
+    }
+}
