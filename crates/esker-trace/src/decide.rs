@@ -68,6 +68,8 @@ pub enum Class {
 pub enum Why {
     /// No run of this skeleton is known.
     Never,
+    /// The last run of this skeleton could not be recorded, for this reason.
+    Unrecorded(String),
     /// An observation has another answer.
     Differs(Difference),
     /// A result of this skeleton was once found to be false.
@@ -150,7 +152,7 @@ pub fn decide(store: &Store, skeleton: &Digest, inputs: &Inputs, doubt: Doubt) -
 fn weigh(store: &Store, skeleton: &Digest, inputs: &Inputs, doubt: Doubt) -> Result<Decision, StoreError> {
     let build = |why| Ok(Decision::Build { why });
     let shapes = match store.find(skeleton, inputs)? {
-        Found::Nothing => return build(Why::Never),
+        Found::Nothing => return build(store.unrecorded(skeleton)?.map_or(Why::Never, Why::Unrecorded)),
         Found::Revoked => return build(Why::Revoked),
         Found::Folded(key) => return build(nearest::folded(store, skeleton, key)?),
         Found::Shapes(shapes) => shapes,

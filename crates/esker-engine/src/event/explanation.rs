@@ -31,6 +31,8 @@ pub enum Reason {
     Holds,
     /// Built: no run of this derivation, or of one that differs only in its inputs, is known.
     Never,
+    /// Built: the last run could not be observed completely, so nothing of it can be reused.
+    Unrecorded,
     /// Built: an observation has another answer.
     Differs,
     /// Built: nothing observed has changed, and this build is to prove that the rest does not matter.
@@ -77,6 +79,7 @@ impl Explanation {
             (Reason::Holds, _) if self.inputs.is_empty() => "nothing it reads has changed".to_owned(),
             (Reason::Holds, _) => format!("nothing it reads of `{inputs}` has changed"),
             (Reason::Never, _) => "it was never built and observed here".to_owned(),
+            (Reason::Unrecorded, _) => "what its last build observed is not known completely".to_owned(),
             (Reason::Differs, Some(difference)) => {
                 let path = match difference.path.as_str() {
                     "" => format!("`{inputs}`"),

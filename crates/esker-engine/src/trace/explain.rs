@@ -23,6 +23,9 @@ pub(crate) fn of(decision: &Decision) -> Explanation {
 fn why_built(why: &Why) -> Explanation {
     match why {
         Why::Never => Explanation::of(Reason::Never),
+        Why::Unrecorded(why) => {
+            Explanation { detail: Some(why.clone()), ..Explanation::of(Reason::Unrecorded) }
+        }
         Why::Differs(difference) => differs(difference),
         Why::Revoked => Explanation::of(Reason::Revoked),
         Why::Depends { trace, slots } => {

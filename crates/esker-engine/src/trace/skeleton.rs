@@ -58,7 +58,7 @@ pub(crate) fn skeleton(
             names.insert(path.hash_part(), (b'O', name));
         }
     }
-    let mut digest = Digester { hasher: Hasher::new_derive_key("esker 2026 skeleton 1"), names };
+    let mut digest = Digester { hasher: Hasher::new_derive_key("esker 2026 skeleton 2"), names };
     digest.text(derivation.system.as_bytes());
     for (name, output) in &derivation.outputs {
         digest.text(name.as_bytes());

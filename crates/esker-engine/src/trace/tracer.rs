@@ -245,11 +245,7 @@ impl Tracer {
         if let Some(doubted) = doubted {
             self.settle_doubt(subject, doubted, &produced, listener);
         }
-        if ran.unrecordable.is_empty() {
-            self.record(subject, &ran, &produced, listener);
-        } else {
-            tracing::debug!("{}: not recorded: {:?}", subject.drv, ran.unrecordable);
-        }
+        self.record(subject, &ran, &produced, listener);
         Ok(Attempt::Ended(passed(&made, None)))
     }
 
@@ -310,10 +306,13 @@ impl Tracer {
 
     fn record(&self, subject: &Subject, ran: &Ran, produced: &Produced, listener: &mut dyn Listener) {
         let (skeleton, now) = (subject.skeleton, SystemTime::now());
-        let recorded = self.store.record(skeleton, &subject.inputs, &ran.questions, produced, now);
-        tracing::debug!("{}: {recorded:?}", subject.drv);
+        let recorded = match ran.unrecordable.as_slice() {
+            [] => self.store.record(skeleton, &subject.inputs, &ran.questions, produced, now).map(Some),
+            why => self.store.note_unrecorded(&skeleton, &why.join("; "), now).map(|()| None),
+        };
+        tracing::debug!("{}: {:?} {recorded:?}", subject.drv, ran.unrecordable);
         match recorded {
-            Ok(Recorded::Revoked { trace, repair }) => {
+            Ok(Some(Recorded::Revoked { trace, repair })) => {
                 let (name, paths) = (subject.drv.name(), repair.len());
                 listener.notice(format!(
                     "earlier reuses of trace {trace} for {name} were wrong; it is revoked with {paths} paths that came \

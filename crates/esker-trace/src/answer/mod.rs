@@ -1,10 +1,10 @@
 //! What an input answers to a question, found by looking into it where it lies.
 //!
 //! Two builds compare their answers, and their inputs have different hashes; so the hashes of the
-//! store paths that an input is registered to refer to are no part of an answer: each occurrence
-//! counts as the slot that this store path has in the build. Everything else counts literally,
-//! also a hash that is not registered, is split, or is encoded: such an answer then differs where
-//! it might have held, which costs a build and never a wrong result.
+//! build's inputs are no part of an answer: each occurrence counts as the slot that this store path has
+//! in the build. Everything else counts literally, also the hash of a path that is no input, and one that
+//! is split or encoded: such an answer then differs where it might have held, which costs a build and
+//! never a wrong result.
 //!
 //! An answer is found in two steps, so that the costly one can be shared. A *raw* answer knows
 //! hashes only by the order in which they first occur, and is kept for each input for ever; it becomes
@@ -147,7 +147,10 @@ impl<'a> Answers<'a> {
         let found = tree.find(path)?;
         Ok(match (kind, found) {
             (Kind::Content, Found::Regular { size, .. }) => self.content(input, tree, path, size)?,
-            (Kind::Names, Found::Directory) => Raw::Names(tree.names(path)?),
+            (Kind::Names, Found::Directory) => {
+                let (digest, hashes) = modulo::of_bytes(tree.names(path)?, &references(input));
+                Raw::Names(digest, hashes)
+            }
             (Kind::Target, Found::Symlink) => {
                 let (digest, hashes) = modulo::of_bytes(tree.target(path)?, &references(input));
                 Raw::Target(digest, hashes)

@@ -1,8 +1,11 @@
 //! Digests of bytes modulo the hashes that occur in them.
 //!
 //! As in Nix's scanner for references, a hash is any 32 characters of Nix's base-32 alphabet, found by
-//! looking at the last character first: most bytes are never looked at. Found hashes are overwritten
-//! by zeros, and where each one stood, and which one it was, is digested after the bytes.
+//! looking at the last character first: most bytes are never looked at. It counts as one if it is among
+//! those that are asked for, or if the characters around it are none of the alphabet: then it may be
+//! the hash of *some* store path, and which build has that path as an input is not known here. Found
+//! hashes are overwritten by zeros, and where each one stood, and which one it was, is digested after the
+//! bytes.
 //!
 //! Two contents have one digest if and only if they are equal but for the hashes, the same hash stands
 //! wherever the same hash stood, and no two have become one.
@@ -36,8 +39,7 @@ impl HashPart {
 /// The digest of a text modulo these hashes, and the hashes found, in the order of their first occurrence.
 pub(crate) fn of_bytes(mut bytes: Vec<u8>, hashes: &[HashPart]) -> (Digest, Vec<HashPart>) {
     let mut masker = Masker::new(hashes);
-    masker.mask(&mut bytes);
-    masker.stream.update(&bytes);
+    masker.mask(&mut bytes, true);
     masker.finish()
 }
 
@@ -57,9 +59,7 @@ pub(crate) fn of_reader(
             other => other?,
         };
         let filled = kept + read;
-        let settled = if read == 0 { filled } else { masker.mask(&mut buffer[..filled]) };
-        masker.stream.update(&buffer[..settled]);
-        masker.offset += settled as u64;
+        let settled = masker.mask(&mut buffer[..filled], read == 0);
         buffer.copy_within(settled..filled, 0);
         kept = filled - settled;
         if read == 0 {
@@ -87,6 +87,8 @@ struct Masker {
     found: Vec<HashPart>,
     /// Of the buffer's first byte in the whole.
     offset: u64,
+    /// The byte before that, masked.
+    before: Option<u8>,
 }
 
 impl Masker {
@@ -97,28 +99,35 @@ impl Masker {
             places: blake3::Hasher::new(),
             found: Vec::new(),
             offset: 0,
+            before: None,
         }
     }
 
-    /// Masks what it finds, and tells how many bytes are settled: no hash that goes beyond the end
-    /// can begin in them.
-    fn mask(&mut self, bytes: &mut [u8]) -> usize {
-        let open_end = bytes.len().saturating_sub(HASH_LENGTH - 1);
-        if self.wanted.is_empty() {
-            return bytes.len();
-        }
+    /// Digests the bytes but for the last few, masking what it finds, and tells how many it has digested: no
+    /// hash can begin in them that goes beyond their end. The others come again, with more behind them.
+    fn mask(&mut self, bytes: &mut [u8], is_last: bool) -> usize {
         let mut at = 0;
         while let Some(next) = next_candidate(bytes, at) {
-            match candidate(bytes, next).filter(|part| self.wanted.contains(part)) {
+            let end = next + HASH_LENGTH;
+            if end == bytes.len() && !is_last {
+                break;
+            }
+            let before = next.checked_sub(1).map_or(self.before, |before| Some(bytes[before]));
+            let stands_alone = || [before, bytes.get(end).copied()].into_iter().flatten().all(is_boundary);
+            match candidate(bytes, next).filter(|part| self.wanted.contains(part) || stands_alone()) {
                 Some(part) => {
                     self.note(next, part);
-                    bytes[next..next + HASH_LENGTH].fill(0);
-                    at = next + HASH_LENGTH;
+                    bytes[next..end].fill(0);
+                    at = end;
                 }
                 None => at = next + 1,
             }
         }
-        at.max(open_end)
+        let settled = if is_last { bytes.len() } else { at.max(bytes.len().saturating_sub(HASH_LENGTH)) };
+        self.stream.update(&bytes[..settled]);
+        self.offset += settled as u64;
+        self.before = bytes[..settled].last().copied().or(self.before);
+        settled
     }
 
     fn note(&mut self, at: usize, part: HashPart) {
@@ -147,6 +156,10 @@ fn next_candidate(bytes: &[u8], mut at: usize) -> Option<usize> {
         }
     }
     None
+}
+
+fn is_boundary(byte: u8) -> bool {
+    !IN_ALPHABET[usize::from(byte)]
 }
 
 fn candidate(bytes: &[u8], at: usize) -> Option<HashPart> {

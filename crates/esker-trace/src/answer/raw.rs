@@ -15,7 +15,7 @@ pub(crate) enum Raw {
     Regular { executable: bool, size: u64 },
     Symlink,
     Content(Digest, Vec<HashPart>),
-    Names(Digest),
+    Names(Digest, Vec<HashPart>),
     Target(Digest, Vec<HashPart>),
 }
 
@@ -28,7 +28,7 @@ impl Raw {
             Self::Regular { executable, size } => Answer::Regular { executable: *executable, size: *size },
             Self::Symlink => Answer::Symlink,
             Self::Content(digest, hashes) => Answer::Content(with_slots(*digest, hashes, slots)),
-            Self::Names(digest) => Answer::Names(*digest),
+            Self::Names(digest, hashes) => Answer::Names(with_slots(*digest, hashes, slots)),
             Self::Target(digest, hashes) => Answer::Target(with_slots(*digest, hashes, slots)),
         }
     }
@@ -43,12 +43,12 @@ impl Raw {
                 writer.number(*size);
             }
             Self::Symlink => writer.byte(4),
-            Self::Names(digest) => {
-                writer.byte(5);
-                writer.raw(&digest.0);
-            }
-            Self::Content(digest, hashes) | Self::Target(digest, hashes) => {
-                writer.byte(if matches!(self, Self::Content(..)) { 6 } else { 7 });
+            Self::Names(digest, hashes) | Self::Content(digest, hashes) | Self::Target(digest, hashes) => {
+                writer.byte(match self {
+                    Self::Names(..) => 5,
+                    Self::Content(..) => 6,
+                    _ => 7,
+                });
                 writer.raw(&digest.0);
                 writer.number(hashes.len() as u64);
                 for hash in hashes {
@@ -69,15 +69,18 @@ impl Raw {
             1 => Self::Directory,
             tag @ (2 | 3) => Self::Regular { executable: tag == 3, size: reader.number()? },
             4 => Self::Symlink,
-            5 => Self::Names(reader.digest()?),
-            tag @ (6 | 7) => {
+            tag @ 5..=7 => {
                 let digest = reader.digest()?;
                 let count = reader.length()?;
                 let mut hashes = Vec::new();
                 for _ in 0..count {
                     hashes.push(*table.get(reader.length()?)?);
                 }
-                if tag == 6 { Self::Content(digest, hashes) } else { Self::Target(digest, hashes) }
+                match tag {
+                    5 => Self::Names(digest, hashes),
+                    6 => Self::Content(digest, hashes),
+                    _ => Self::Target(digest, hashes),
+                }
             }
             _ => return None,
         })

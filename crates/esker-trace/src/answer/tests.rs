@@ -101,8 +101,39 @@ fn two_hashes_that_become_one_change_the_digest() {
 }
 
 #[test]
-fn a_hash_that_is_not_registered_counts_literally() {
+fn a_hash_that_is_not_asked_for_is_found_where_it_stands_alone() {
+    let found = |before: &str, after: &str| {
+        let text = [before.as_bytes(), &part("a").0, after.as_bytes()].concat();
+        of_bytes(text, &[]).1 == [part("a")]
+    };
+    assert!(found("", "") && found("/nix/store/", "-name") && found("E", "\0"));
+    assert!(!found("a", "") && !found("", "z"), "it is part of something longer");
     assert_ne!(of_bytes(part("a").0.to_vec(), &[]), of_bytes(part("b").0.to_vec(), &[]));
+}
+
+/// A name that a builder reads may be that of a path which is no input, and so is not there for it.
+#[test]
+fn that_a_path_is_now_an_input_changes_what_names_it() {
+    let world = World::new();
+    let path = format!("/nix/store/{}-dep", hash("d1"));
+    let tree = folder([
+        ("file", file(&path)),
+        ("link", Node::Link(path.clone())),
+        ("names", folder([(path.trim_start_matches("/nix/store/"), file(""))])),
+    ]);
+    let answers = |dep: &str| {
+        let inputs = Inputs::new(vec![
+            world.input("source", "s", &tree, &[]),
+            world.input("dep", dep, &folder([]), &[]),
+        ]);
+        [("file", Kind::Content), ("link", Kind::Target), ("names", Kind::Names)]
+            .map(|(path, kind)| answer(&inputs, path, kind).unwrap())
+    };
+    let [is_input, is_none, other] = [answers("d1"), answers("d2"), answers("d3")];
+    assert_eq!(is_none, other);
+    for (one, two) in is_input.iter().zip(&is_none) {
+        assert_ne!(one, two);
+    }
 }
 
 fn answer(inputs: &Inputs, path: &str, kind: Kind) -> Result<Answer, AnswerError> {

@@ -115,7 +115,7 @@ fn fits(kind: Kind, raw: &Raw) -> bool {
     match kind {
         Kind::Stat => true,
         Kind::Content => matches!(raw, Raw::Content(..)),
-        Kind::Names => matches!(raw, Raw::Names(_)),
+        Kind::Names => matches!(raw, Raw::Names(..)),
         Kind::Target => matches!(raw, Raw::Target(..)),
     }
 }

@@ -44,7 +44,7 @@ impl Store {
 }
 
 fn key_of(input: &Input, path: &[u8]) -> Digest {
-    digest_of("content", &[input.hash_part().as_bytes(), path])
+    digest_of("content 2", &[input.hash_part().as_bytes(), path])
 }
 
 fn to_bytes(digest: &Digest, hashes: &[HashPart]) -> Vec<u8> {
@@ -87,5 +87,5 @@ pub(super) fn save(db: &Connection, content: &Content, now: i64) -> Result<(), r
 }
 
 fn check(content: &Content) -> [u8; 8] {
-    check_of("content", &[&content.key.0, &content.stamp.to_le_bytes(), &content.body])
+    check_of("content 2", &[&content.key.0, &content.stamp.to_le_bytes(), &content.body])
 }

@@ -16,7 +16,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// Each brings the database one version further; the version is `user_version`. Never edited, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE nodes (               -- a skeleton, or a skeleton and the hashes of its folded slots
         key    BLOB PRIMARY KEY,
         shapes BLOB NOT NULL,          -- ids, most recently used first
@@ -116,7 +117,15 @@ const MIGRATIONS: &[&str] = &["
         name  TEXT PRIMARY KEY,
         count INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE unrecorded (          -- skeletons whose newest build could not become a trace
+        skeleton BLOB PRIMARY KEY,
+        why      TEXT NOT NULL,
+        at       INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// An open database.
 pub(super) struct Database {

@@ -37,6 +37,7 @@ mod show;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trace;
+mod unrecorded;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

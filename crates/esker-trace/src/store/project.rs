@@ -169,7 +169,7 @@ impl Store {
 fn memo_check(key: &MemoKey, answers: &SlotAnswers, hashes: &[u8]) -> [u8; 8] {
     let slot = (key.slot as u64).to_le_bytes();
     let stamp = answers.stamp.to_le_bytes();
-    check_of("memo", &[&key.shape.0, &slot, key.hash.as_bytes(), &stamp, &answers.digest.0, hashes])
+    check_of("memo 2", &[&key.shape.0, &slot, key.hash.as_bytes(), &stamp, &answers.digest.0, hashes])
 }
 
 /// What an input answered, if that is remembered and sound.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, database, seconds};
+use super::{Store, StoreError, database, seconds, unrecorded};
 
 /// What pruning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +109,7 @@ fn remove(db: &Connection, share: f64, now: i64) -> Result<(u64, u64), rusqlite:
     ] {
         others += db.execute(sql, [])?;
     }
+    others += unrecorded::prune(db)?;
     Ok((traces as u64, others as u64))
 }
 

@@ -21,7 +21,9 @@ use super::project::{self, Head, MemoKey, load_memo, save_memo};
 use super::rows::{save_shape, shape_id};
 use super::shape::Shape;
 use super::trace::{Produced, Trace, TraceId};
-use super::{Closure, Entry, Store, StoreError, closure, contents, counters, fold, ledger, seconds};
+use super::{
+    Closure, Entry, Store, StoreError, closure, contents, counters, fold, ledger, seconds, unrecorded,
+};
 use crate::answer::raw::Slots;
 use crate::inputs::Inputs;
 use crate::observation::{Digest, Question};
@@ -73,15 +75,19 @@ impl Store {
         produced: &Produced,
         now: SystemTime,
     ) -> Result<Recorded, StoreError> {
+        let refuse = |refused: Refused| {
+            self.note_unrecorded(&skeleton, &refused.to_string(), now)?;
+            Ok(Recorded::Refused(refused))
+        };
         if questions.len() > admit::MOST_QUESTIONS {
-            return Ok(Recorded::Refused(Refused::TooMany { count: questions.len() }));
+            return refuse(Refused::TooMany { count: questions.len() });
         }
         let Some(shape) = Shape::of(&admit::with_parents(questions), inputs) else {
-            return Ok(Recorded::Refused(Refused::UnknownSlot));
+            return refuse(Refused::UnknownSlot);
         };
         let asked = match admit::ask_all(self, &shape, inputs, produced) {
             Ok(asked) => asked,
-            Err(refused) => return Ok(Recorded::Refused(refused)),
+            Err(refused) => return refuse(refused),
         };
         let held = self.held_traces(&skeleton, inputs)?;
         let unsaved = self.take_unsaved();
@@ -94,6 +100,7 @@ impl Store {
             let record =
                 Record { db, skeleton, inputs, shape: &shape, asked: &asked, held: &held, produced, now };
             counters::count(db, "recorded", 1)?;
+            unrecorded::forget(db, &skeleton)?;
             record.store()
         })
     }
