@@ -59,6 +59,11 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
   check "tests" cargo test --workspace --locked --no-fail-fast --bins --lib --tests -- "$@"
 fi
+# The stories once more, with Nix as the one who builds.
+if cargo nextest --version >/dev/null 2>&1; then
+  check "tests, untraced" env ESKER_TRACE=off cargo nextest run --locked --no-fail-fast \
+    -E 'package(esker) & kind(test) & not binary(/trace|adversarial|mutations|equal_bits|tidy/)' "$@"
+fi
 check "documentation tests" cargo test --workspace --locked --doc
 check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 if command -v c++ >/dev/null; then

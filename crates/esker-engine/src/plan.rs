@@ -119,6 +119,8 @@ pub struct BuildLimits {
 pub struct TracePlan {
     /// Whether results of earlier builds are taken, or builds are only recorded.
     pub reuse: bool,
+    /// Whether somebody asked for it: then it is told why builds cannot be observed here.
+    pub asked: bool,
     /// Of all reuses this share, from 0 to 1, is built nonetheless, and compared.
     pub shadow: f64,
     /// The folder of the traces.

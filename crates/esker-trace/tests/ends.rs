@@ -48,7 +48,7 @@ fn a_builder_that_is_not_there_is_its_own_fault() {
     let mut spec = place.spec("");
     spec.builder = "/nix/store/none".into();
     let ran = run(&spec, &mut |_| {}).unwrap();
-    let why = "cannot execute `/nix/store/none`: No such file or directory (os error 2)";
+    let why = "executing '/nix/store/none': No such file or directory";
     assert_eq!(ran.end, End::NotExecuted(why.to_owned()));
 }
 

@@ -109,10 +109,13 @@ fn odd_bytes_are_kept_and_shown_without_harm(nix: &Nix) {
     let log = |project: &Project| project.esker(&["log", "odd"]).into_command().output().unwrap().stdout;
     let drv = project.check(&[]).drv("odd").to_owned();
     let log = log(&project);
-    // Nix's own copy is exact; through its protocol what a `\r` overwrote does not come.
+    // Nix's own copy is exact, and what is observed; through its protocol what a `\r` overwrote does not come.
     let nix_log = project.nix_command(&["log", &drv]).output().unwrap().stdout;
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-    let expected = text(&nix_log).replace(r" 10%\r 20%\r100%", "100%");
+    let mut expected = text(&nix_log);
+    if !story::machine::builds_are_observed() {
+        expected = expected.replace(r" 10%\r 20%\r100%", "100%");
+    }
     assert_eq!(text(&log).trim_end_matches(r"\n"), expected.trim_end_matches(r"\n"));
     assert!(log.starts_with(b"\x1b[31mred\x1b[0m\nnul\0nul\n\xff\xfe no text\n"), "{}", text(&log));
 }

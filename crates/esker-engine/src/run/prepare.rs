@@ -149,7 +149,12 @@ fn tracer(
             Some(Arc::new(tracer))
         }
         Err(why) => {
-            on_event(&Event::Notice { text: format!("builds are not traced: {why}") });
+            let text = format!("builds are not traced, Nix makes them: {why}");
+            if traced.asked {
+                on_event(&Event::Notice { text });
+            } else {
+                tracing::info!("{text}");
+            }
             None
         }
     }

@@ -64,21 +64,21 @@ impl<'a> Log<'a> {
 
     pub(super) fn run(&mut self, program: &[String], spec: &Spec) -> Result<Ran, String> {
         let (listener, kept) = (RefCell::new(&mut *self.listener), &mut self.said);
-        process::run(
-            program,
-            spec,
-            |process| listener.borrow_mut().started(process),
-            |line| {
-                if let Some(said) = kept {
-                    said.extend_from_slice(&line);
-                    said.push(b'\n');
-                }
-                if kept.as_ref().is_some_and(|said| said.len() > Self::LONGEST) {
-                    *kept = None;
-                }
-                listener.borrow_mut().line(line);
-            },
-        )
+        let mut hear = |line: Vec<u8>| {
+            if let Some(said) = kept {
+                said.extend_from_slice(&line);
+                said.push(b'\n');
+            }
+            if kept.as_ref().is_some_and(|said| said.len() > Self::LONGEST) {
+                *kept = None;
+            }
+            listener.borrow_mut().line(line);
+        };
+        let ran = process::run(program, spec, |process| listener.borrow_mut().started(process), &mut hear)?;
+        if let End::NotExecuted(why) = &ran.end {
+            hear(format!("error: {why}").into_bytes());
+        }
+        Ok(ran)
     }
 }
 
@@ -124,7 +124,8 @@ pub(super) fn failure(ran: &Ran, machine: &Machine) -> Option<Verdict> {
         End::Signalled(signal) => {
             failed(Kind::Builder, format!("builder failed due to signal {signal}"), None)
         }
-        End::NotExecuted(why) => failed(Kind::Builder, format!("the builder cannot be started: {why}"), None),
+        // For Nix it is the builder's process that says so, and ends.
+        End::NotExecuted(_) => failed(Kind::Builder, "builder failed with exit code 1".to_owned(), Some(1)),
         End::TimedOut => {
             failed(Kind::TimedOut, format!("timed out after {} seconds", seconds(machine.timeout)), None)
         }

@@ -151,8 +151,9 @@ impl Stage {
             None => Ok(None),
             Some((place, error)) if place == Place::Execute as u32 => {
                 let program = self.plan.program.to_string_lossy();
-                let error = io::Error::from_raw_os_error(error);
-                Ok(Some(End::NotExecuted(format!("cannot execute `{program}`: {error}"))))
+                let error = io::Error::from_raw_os_error(error).to_string();
+                let error = error.split(" (os error").next().unwrap_or_default();
+                Ok(Some(End::NotExecuted(format!("executing '{program}': {error}"))))
             }
             Some((place, error)) => Err(self.failure(place, error)),
         }

@@ -22,6 +22,11 @@ pub(crate) fn can_observe_builds() -> bool {
     root && fuse
 }
 
+/// Whether `esker check` observes builds if nothing is said about it.
+pub(crate) fn builds_are_observed() -> bool {
+    std::env::var("ESKER_TRACE").as_deref() != Ok("off") && can_observe_builds()
+}
+
 /// Named pipes that builders wait at: `read x < /gate/NAME`.
 pub(crate) struct Gate {
     folder: PathBuf,

@@ -167,6 +167,8 @@ impl Project {
     pub(crate) fn esker(&self, arguments: &[&str]) -> Esker {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_esker")));
         command.args(arguments).current_dir(&self.folder);
+        // Doubt is by chance.
+        command.env("ESKER_SHADOW", "0");
         let hidden = vec![
             (self.folder.display().to_string(), "$PROJECT".to_owned()),
             (self.surroundings.path().display().to_string(), "$TEMP".to_owned()),
@@ -197,8 +199,15 @@ impl Project {
 
     /// With private surroundings and this Nix first on PATH.
     fn command(&self, program: &Path) -> Command {
-        const KEPT: [&str; 6] =
-            ["NIX_REMOTE", "NIX_STORE_DIR", "NIX_STATE_DIR", "TMPDIR", "USER", "LLVM_PROFILE_FILE"];
+        const KEPT: [&str; 7] = [
+            "ESKER_TRACE",
+            "NIX_REMOTE",
+            "NIX_STORE_DIR",
+            "NIX_STATE_DIR",
+            "TMPDIR",
+            "USER",
+            "LLVM_PROFILE_FILE",
+        ];
         let mut command = Command::new(program);
         command.env_clear();
         command.envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));

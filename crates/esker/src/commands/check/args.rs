@@ -121,11 +121,12 @@ pub(crate) struct BuildArgs {
     /// Build again what is already there, and compare
     #[arg(long)]
     pub(super) rebuild: bool,
-    /// Observe builds, and do not build again when nothing observed has changed (needs root)
-    #[arg(long, value_enum, default_value = "off", value_name = "HOW")]
-    pub(super) trace: TraceMode,
+    /// Observe builds (as root), and do not build again when nothing observed has changed [default: reuse,
+    /// where it can be]
+    #[arg(long, value_enum, env = "ESKER_TRACE", hide_env_values = true, value_name = "HOW")]
+    pub(super) trace: Option<TraceMode>,
     /// Share of reuses that is built nonetheless, and compared [default: 2%]
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, env = "ESKER_SHADOW", hide_env_values = true, value_name = "PERCENT")]
     pub(super) shadow: Option<String>,
     /// Stop at the first job that does not pass
     #[arg(long)]

@@ -305,7 +305,7 @@ fn half_of_memory() -> u64 {
 /// Of all reuses, unless the user says otherwise.
 const SHADOW: f64 = 0.02;
 
-fn trace(mode: TraceMode, shadow: Option<&str>) -> Result<Option<TracePlan>, Failure> {
+fn trace(mode: Option<TraceMode>, shadow: Option<&str>) -> Result<Option<TracePlan>, Failure> {
     let percent = |text: &str| {
         let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
         number
@@ -314,13 +314,14 @@ fn trace(mode: TraceMode, shadow: Option<&str>) -> Result<Option<TracePlan>, Fai
             .ok_or_else(|| Failure::usage(format!("`--shadow {text}` is no percentage from 0 to 100"), None))
     };
     let shadow = shadow.map(percent).transpose()?.unwrap_or(SHADOW);
-    if mode == TraceMode::Off {
+    if mode == Some(TraceMode::Off) {
         return Ok(None);
     }
     let folder = crate::state::default_dir()?.join("traces");
     let program = env::current_exe().map_err(|error| Failure::of(BROKEN, &error, None))?;
     let program = vec![program.display().to_string(), crate::exec_traced::NAME.to_owned()];
-    Ok(Some(TracePlan { reuse: mode == TraceMode::Reuse, shadow, folder, program }))
+    let reuse = mode != Some(TraceMode::Record);
+    Ok(Some(TracePlan { reuse, asked: mode.is_some(), shadow, folder, program }))
 }
 
 /// How this very program is started to watch over evaluators.
