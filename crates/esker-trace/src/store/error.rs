@@ -15,6 +15,12 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Whoever can write there could make any result up.
+    #[error("others can write to `{}`", path.display())]
+    Exposed {
+        /// The trace store.
+        path: PathBuf,
+    },
     /// SQLite refused.
     #[error("cannot use `{}`", path.display())]
     Database {
@@ -53,6 +59,7 @@ impl StoreError {
     /// What to try next.
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Exposed { .. } => "take away that right (`chmod go-w`), or use another folder for traces",
             Self::Folder { .. } => "check that the folder can be written",
             Self::Database { source, .. }
                 if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>

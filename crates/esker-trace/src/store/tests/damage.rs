@@ -1,6 +1,7 @@
 //! Damaged databases: decisions are right or there is a build, and nothing panics.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::scene::{ask, inputs, is_right_reuse, record};
@@ -145,6 +146,15 @@ fn a_process_follows_when_another_one_replaces_the_database() {
     let id = store.traces(1).unwrap()[0].trace;
     other.revoke(&super::scene::skeleton(0), &id, "a test", moment(1)).unwrap();
     assert_eq!(short(&ask(&store, &world, 0)), "Revoked");
+}
+
+#[test]
+fn a_folder_that_others_can_write_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::Exposed { .. })));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    Store::open(folder.path()).unwrap();
 }
 
 #[test]
