@@ -8,7 +8,7 @@
 //! a `check` over its other columns, except those that only steer what is kept (`used`, `reuses`).
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn begin_after(dir: &Path, number: u32) -> Result<Database, StoreError> {
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::Folder { path: dir.into(), source };
-    fs::create_dir_all(dir).map_err(failed)?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(failed)?;
     let metadata = fs::metadata(dir).map_err(failed)?;
     let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
     if !ours || metadata.mode() & 0o022 != 0 {
