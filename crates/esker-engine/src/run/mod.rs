@@ -82,9 +82,15 @@ pub fn run(
     if plan.systems.is_empty() {
         plan.systems.push(prepared.settings.system.clone());
     }
+    let tracer = prepared.tracer.clone();
     let mut run = Run::new(&plan, prepared, resolver, started, on_event);
     let result = run.drive(cancel);
-    run.finish(result)
+    let summary = run.finish(result);
+    // The verdict is told: now there is time to tidy up.
+    if let Some(tracer) = tracer {
+        tracer.tidy_up();
+    }
+    summary
 }
 
 enum Message {

@@ -84,6 +84,18 @@ impl Tracer {
         self.store.take_notices()
     }
 
+    /// Writes down what is only in memory yet, and keeps the store of traces within its usual size. Failing is
+    /// no loss: the next run tries again.
+    pub(crate) fn tidy_up(&self) {
+        let now = SystemTime::now();
+        let pruned = self.store.flush(now).and_then(|()| match self.store.size()? > Store::USUAL_BYTES {
+            // Some room, so that not each run has to.
+            true => self.store.prune(Store::USUAL_BYTES / 4 * 3, now).map(Some),
+            false => Ok(None),
+        });
+        tracing::debug!("traces: {pruned:?}");
+    }
+
     /// Reuses a result for `drv`, or builds it. Its inputs must be valid.
     ///
     /// # Errors

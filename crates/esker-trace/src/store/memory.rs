@@ -19,6 +19,12 @@ pub(crate) struct Unsaved {
     pub(super) contents: Vec<Content>,
 }
 
+impl Unsaved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.contents.is_empty()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(super) answers: HashMap<MemoKey, Arc<SlotAnswers>>,

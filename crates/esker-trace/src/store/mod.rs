@@ -137,6 +137,9 @@ impl Store {
     /// The store cannot be written; what was to be written is lost, which costs time only.
     pub fn flush(&self, now: SystemTime) -> Result<(), StoreError> {
         let unsaved = self.take_unsaved();
+        if unsaved.is_empty() {
+            return Ok(());
+        }
         self.write(|db| record::save_unsaved(db, &unsaved, seconds(now)))
     }
 
