@@ -5,11 +5,12 @@
 //! when that process does, whatever ends it, and that process when its parent does.
 
 mod bytes;
+mod placeholders;
 mod supervise;
 mod terminal;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use crate::inputs::Inputs;
 use crate::observation::Question;
 pub use crate::observe::watch::AMBIENT;
 pub use bytes::Bytes;
+pub use placeholders::NoPlaceholders;
 pub use supervise::{available, run};
 
 /// What to run, and where.
@@ -33,6 +35,9 @@ pub struct Spec {
     pub env: BTreeMap<Bytes, Bytes>,
     /// What it may see of the store. Questions are about these.
     pub inputs: Inputs,
+    /// Hashes that are shown as their placeholders where an input holds them. Usually none; see
+    /// [`Spec::with_placeholders`].
+    pub renamed: BTreeSet<String>,
     /// Base names that it is to create in the store folder.
     pub outputs: Vec<String>,
     /// The store folder in the sandbox: `/nix/store`.

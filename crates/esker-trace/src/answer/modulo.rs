@@ -70,14 +70,17 @@ pub(crate) fn of_reader(
 
 /// Whether any of these hashes stands in the bytes.
 pub(crate) fn contains_any(bytes: &[u8], hashes: &HashSet<HashPart>) -> bool {
+    candidates(bytes).any(|(_, part)| hashes.contains(&part))
+}
+
+/// Everything in the bytes that could be a hash, with its place; they may overlap.
+pub(crate) fn candidates(bytes: &[u8]) -> impl Iterator<Item = (usize, HashPart)> {
     let mut at = 0;
-    while let Some(next) = next_candidate(bytes, at) {
-        if candidate(bytes, next).is_some_and(|part| hashes.contains(&part)) {
-            return true;
-        }
+    std::iter::from_fn(move || {
+        let next = next_candidate(bytes, at)?;
         at = next + 1;
-    }
-    false
+        Some((next, candidate(bytes, next)?))
+    })
 }
 
 struct Masker {
@@ -167,12 +170,13 @@ fn candidate(bytes: &[u8], at: usize) -> Option<HashPart> {
 }
 
 /// Nix's base 32: no `e`, `o`, `t`, `u`.
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+
 const IN_ALPHABET: [bool; 256] = {
-    let alphabet = b"0123456789abcdfghijklmnpqrsvwxyz";
     let mut table = [false; 256];
     let mut index = 0;
-    while index < alphabet.len() {
-        table[alphabet[index] as usize] = true;
+    while index < ALPHABET.len() {
+        table[ALPHABET[index] as usize] = true;
         index += 1;
     }
     table

@@ -59,8 +59,8 @@ pub fn run(spec: &Spec, log: &mut dyn FnMut(&[u8])) -> Result<Ran, ExecError> {
     };
     let groups = Groups::make(&spec.limits)
         .map_err(|source| ExecError::Unavailable { what: "limit memory or processes", source })?;
-    let mut observer = Observer::mount(&folders.view, &spec.inputs, inodes)
-        .map_err(set_up("mount the view of the inputs"))?;
+    let mut observer =
+        Observer::mount(&folders.view, spec, inodes).map_err(set_up("mount the view of the inputs"))?;
     let mut stage = Stage::start(spec, &folders, &tops, &host_paths)?;
     observer.start().map_err(set_up("start the observer"))?;
     let pid = stage.introduction()?;

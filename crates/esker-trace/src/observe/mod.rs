@@ -19,6 +19,7 @@
 mod node;
 mod protocol;
 mod real;
+pub(crate) mod rename;
 mod serve;
 pub(crate) mod watch;
 
@@ -32,7 +33,7 @@ use std::thread::JoinHandle;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::inputs::Inputs;
+use crate::exec::Spec;
 use crate::observation::Question;
 pub(crate) use node::Inodes;
 use serve::{Ended, Server};
@@ -62,7 +63,7 @@ pub(crate) struct Observed {
 
 impl Observer {
     /// Mounts the view. Nobody answers before [`Observer::start`]; whoever looks waits.
-    pub(crate) fn mount(folder: &Path, inputs: &Inputs, inodes: Inodes) -> io::Result<Self> {
+    pub(crate) fn mount(folder: &Path, spec: &Spec, inodes: Inodes) -> io::Result<Self> {
         let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         let options = format!(
             "fd={},rootmode=40555,user_id=0,group_id=0,allow_other,default_permissions",
@@ -76,7 +77,7 @@ impl Observer {
         Ok(Self {
             folder: folder.to_owned(),
             device: Arc::new(device),
-            server: Arc::new(Server::new(inputs, inodes)),
+            server: Arc::new(Server::new(spec, inodes)),
             threads: Vec::new(),
             ended,
             ended_writer: Arc::new(ended_writer),

@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use super::node::{Inodes, Name, Node, ROOT, Record, number};
 use super::protocol::{self, Attributes, Line, Listing, Request, Upcall};
 use super::real::{Real, Seen};
+use super::rename::Renaming;
+use crate::exec::Spec;
 use crate::inputs::Inputs;
 use crate::observation::Kind;
 
@@ -27,6 +29,8 @@ pub(super) struct Server {
     inputs: Inputs,
     /// By slot, as the inputs are.
     real: Vec<Real>,
+    /// By slot: which hashes in an input are shown as others.
+    renamings: Vec<Renaming>,
     by_name: HashMap<Vec<u8>, u32>,
     inodes: Inodes,
     pub(super) record: Record,
@@ -44,13 +48,14 @@ pub(super) enum Ended {
 type Answered = Result<Vec<u8>, Errno>;
 
 impl Server {
-    pub(super) fn new(inputs: &Inputs, inodes: Inodes) -> Self {
-        let slots = inputs.as_slice();
+    pub(super) fn new(spec: &Spec, inodes: Inodes) -> Self {
+        let slots = spec.inputs.as_slice();
         let by_name = (0..).zip(slots).map(|(slot, input)| (input.base_name.clone().into_bytes(), slot));
         Self {
             real: slots.iter().map(|input| Real::new(&input.folder)).collect(),
+            renamings: slots.iter().map(|input| Renaming::inside(input, &spec.renamed)).collect(),
             by_name: by_name.collect(),
-            inputs: inputs.clone(),
+            inputs: spec.inputs.clone(),
             inodes,
             record: Record::default(),
             open: Mutex::default(),
@@ -108,7 +113,8 @@ impl Server {
             Request::ReadLink => {
                 let node = self.record.node(upcall.node).ok_or(Errno::STALE)?;
                 self.record.ask(node.slot, &node.path, Kind::Target);
-                self.try_real(&node, |real, path| real.target(path))
+                let renaming = self.renaming_of(node.slot)?;
+                self.try_real(&node, |real, path| renaming.renamed(real.target(path)?))
             }
             Request::ReadDirectory { offset, size, format } if upcall.node == ROOT => {
                 self.list_root(offset, size as usize, format)
@@ -158,16 +164,9 @@ impl Server {
         let node = self.record.node(number).ok_or(Errno::STALE)?;
         self.record.ask(node.slot, &node.path, Kind::Content);
         let file = self.open_file(number, &node)?;
-        let mut filled = 0;
-        while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.fault(node.slot, &node.path, &error)),
-            }
-        }
-        Ok(filled)
+        let renaming = self.renaming_of(node.slot)?;
+        let filled = renaming.read(offset, data, |offset, data| fill(&file, offset, data));
+        filled.map_err(|error| self.fault(node.slot, &node.path, &error))
     }
 
     fn open_file(&self, number: u64, node: &Node) -> Result<Arc<File>, Errno> {
@@ -251,6 +250,10 @@ impl Server {
         number(key, path)
     }
 
+    fn renaming_of(&self, slot: u32) -> Result<&Renaming, Errno> {
+        self.renamings.get(slot as usize).ok_or(Errno::STALE)
+    }
+
     fn real_of(&self, slot: u32) -> Result<&Real, Errno> {
         self.real.get(slot as usize).ok_or(Errno::STALE)
     }
@@ -266,6 +269,20 @@ impl Server {
         self.record.fault(format!("cannot serve `{path}` of input `{input}`: {error}"));
         Errno::IO
     }
+}
+
+/// Fills `data` from `offset` on, as far as the file goes.
+fn fill(file: &File, offset: u64, data: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 fn child(parent: &[u8], name: &[u8]) -> Vec<u8> {

@@ -8,9 +8,10 @@
 //!
 //! Invariant: the caller's umask is 0, so that files have the permissions that are asked for.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use rustix::mount::MountFlags;
 
 use crate::exec::Spec;
 use crate::inputs::Input;
+use crate::observe::rename::Renaming;
 
 /// Device nodes of the host that a builder has.
 pub(crate) const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
@@ -98,7 +100,7 @@ pub(crate) fn prepare(spec: &Spec, host_paths: &[(String, PathBuf)]) -> io::Resu
     chown(&folders.store, Some(0), Some(spec.host_gid))?;
     // Not every file system lets a group keep the sticky bit through that.
     fs::set_permissions(&folders.store, Permissions::from_mode(0o1775))?;
-    let tops = spec.inputs.as_slice().iter().map(|input| place_input(input, &folders.store));
+    let tops = spec.inputs.as_slice().iter().map(|input| place_input(spec, input, &folders.store));
     let tops = tops.collect::<io::Result<_>>()?;
     build_folder(spec)?;
     root(spec, &folders.root)?;
@@ -156,11 +158,13 @@ fn build_folder(spec: &Spec) -> io::Result<()> {
 }
 
 /// Makes what an input is bound to; a link is made itself.
-fn place_input(input: &Input, store: &Path) -> io::Result<Top> {
+fn place_input(spec: &Spec, input: &Input, store: &Path) -> io::Result<Top> {
     let place = store.join(&input.base_name);
     let metadata = fs::symlink_metadata(&input.folder)?;
     if metadata.is_symlink() {
-        symlink(fs::read_link(&input.folder)?, &place)?;
+        let target = fs::read_link(&input.folder)?.into_os_string().into_vec();
+        let target = Renaming::inside(input, &spec.renamed).renamed(target)?;
+        symlink(OsString::from_vec(target), &place)?;
         let one = Timespec { tv_sec: 1, tv_nsec: 0 };
         let times = Timestamps { last_access: one, last_modification: one };
         rustix::fs::utimensat(CWD, &place, &times, AtFlags::SYMLINK_NOFOLLOW)?;

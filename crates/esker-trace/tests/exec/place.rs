@@ -67,6 +67,12 @@ impl Place {
         folder
     }
 
+    /// Registers that an input refers to another.
+    pub(crate) fn refer(&mut self, from: &str, to: &str) {
+        let input = self.inputs.iter_mut().find(|input| input.key == from).unwrap();
+        input.references.push(base_name(to)[..32].to_owned());
+    }
+
     /// The specification for this script, in a new work folder.
     pub(crate) fn spec(&self, script: &str) -> Spec {
         let work_dir =
@@ -101,10 +107,14 @@ impl Place {
 
     /// Runs a script.
     pub(crate) fn run(&self, script: &str) -> Run {
-        let spec = self.spec(script);
+        Self::run_spec(&self.spec(script))
+    }
+
+    /// Runs what is specified.
+    pub(crate) fn run_spec(spec: &Spec) -> Run {
         let keys = spec.inputs.as_slice().iter().map(|input| input.key.clone()).collect();
         let mut log = Vec::new();
-        let ran = run(&spec, &mut |bytes| log.extend_from_slice(bytes)).unwrap();
+        let ran = run(spec, &mut |bytes| log.extend_from_slice(bytes)).unwrap();
         Run { ran, log: String::from_utf8_lossy(&log).into_owned(), keys }
     }
 

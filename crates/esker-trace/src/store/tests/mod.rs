@@ -4,6 +4,7 @@ mod closures;
 mod crash;
 mod damage;
 mod growth;
+mod proofs;
 mod scene;
 mod speed;
 pub(crate) mod world;

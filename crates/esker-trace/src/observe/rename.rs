@@ -1,0 +1,209 @@
+//! Shows inputs under other hashes: each hash of some store paths becomes its *placeholder*.
+//!
+//! A placeholder has another character in every place, and all its bits but one are turned around; so
+//! who decides by a character, by a bit, by their parity or by the order of two hashes, decides
+//! otherwise. As long as a hash, it moves nothing, and no size shows it.
+//!
+//! Invariant: in an input exactly those hashes are renamed that an answer about it is modulo of
+//! ([`crate::answer`]): such a view is one that another build with the same answers could have.
+//! Invariant: bytes that cannot be renamed without doubt (hashes that overlap, or a placeholder that
+//! is there already) are not shown at all.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+
+use crate::answer::{ALPHABET, HashPart, candidates};
+use crate::inputs::{HASH_LENGTH, Input};
+
+/// A hash that touches a piece, and one that overlaps with that, begin and end at most so far beyond it.
+const MARGIN: usize = 2 * (HASH_LENGTH - 1);
+
+/// Why bytes cannot be shown under other hashes.
+#[derive(Debug, thiserror::Error)]
+#[error("the hashes in it cannot be told apart")]
+pub(crate) struct Entangled;
+
+impl HashPart {
+    /// What stands in its place; the placeholder of that is this hash again.
+    pub(crate) fn placeholder(&self) -> Self {
+        let mut turned = *self;
+        for byte in &mut turned.0 {
+            *byte = digit(*byte).map_or(*byte, |digit| ALPHABET[31 - digit]);
+        }
+        // An even number of turned bits would leave the parity as it was.
+        let last = &mut turned.0[HASH_LENGTH - 1];
+        *last = digit(*last).map_or(*last, |digit| ALPHABET[digit ^ 1]);
+        turned
+    }
+}
+
+fn digit(byte: u8) -> Option<usize> {
+    ALPHABET.iter().position(|letter| *letter == byte)
+}
+
+/// Which hashes are renamed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Renaming(HashSet<HashPart>);
+
+impl Renaming {
+    pub(crate) fn new<'a>(hashes: impl IntoIterator<Item = &'a String>) -> Self {
+        Self(hashes.into_iter().filter_map(|hash| HashPart::parse(hash)).collect())
+    }
+
+    /// For what lies in an input, when these hashes are renamed.
+    pub(crate) fn inside(input: &Input, renamed: &BTreeSet<String>) -> Self {
+        Self::new(input.references.iter().filter(|hash| renamed.contains(*hash)))
+    }
+
+    /// Replaces each hash in place.
+    pub(crate) fn apply(&self, bytes: &mut [u8]) -> Result<(), Entangled> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let mut free = 0;
+        let found = candidates(bytes).filter(|(_, part)| self.0.contains(part) || self.has_placeholder(part));
+        for (at, part) in found.collect::<Vec<_>>() {
+            if at < free || self.has_placeholder(&part) {
+                return Err(Entangled);
+            }
+            free = at + HASH_LENGTH;
+            bytes[at..free].copy_from_slice(&part.placeholder().0);
+        }
+        Ok(())
+    }
+
+    fn has_placeholder(&self, part: &HashPart) -> bool {
+        self.0.contains(&part.placeholder())
+    }
+
+    /// The same for bytes that are handed over.
+    pub(crate) fn renamed(&self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.apply(&mut bytes).map_err(io::Error::other)?;
+        Ok(bytes)
+    }
+
+    /// Fills `data` with what is at `offset` of the whole, renamed; tells how much there is. `read` fills
+    /// a buffer as far as the whole goes.
+    pub(crate) fn read(
+        &self,
+        offset: u64,
+        data: &mut [u8],
+        read: impl FnOnce(u64, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return read(offset, data);
+        }
+        let before = usize::try_from(offset).unwrap_or(MARGIN).min(MARGIN);
+        let mut piece = vec![0; before + data.len() + MARGIN];
+        let filled = read(offset - before as u64, &mut piece)?;
+        self.apply(&mut piece[..filled]).map_err(io::Error::other)?;
+        let length = filled.saturating_sub(before).min(data.len());
+        data[..length].copy_from_slice(&piece[before..before + length]);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hash() -> impl Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(&ALPHABET[..]), HASH_LENGTH)
+            .prop_map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    fn part(hash: &str) -> HashPart {
+        HashPart::parse(hash).unwrap()
+    }
+
+    fn read(renaming: &Renaming, whole: &[u8], offset: usize, length: usize) -> io::Result<Vec<u8>> {
+        let mut data = vec![0; length];
+        let filled = renaming.read(offset as u64, &mut data, |offset, data| {
+            let rest = whole.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let length = rest.len().min(data.len());
+            data[..length].copy_from_slice(&rest[..length]);
+            Ok(length)
+        })?;
+        data.truncate(filled);
+        Ok(data)
+    }
+
+    /// Bytes with hashes in them, some of them cut off and some not renamed.
+    fn whole() -> impl Strategy<Value = (Vec<String>, Vec<u8>)> {
+        proptest::collection::vec(hash(), 3).prop_flat_map(|hashes| {
+            let known = hashes.clone();
+            let piece = prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..40),
+                proptest::collection::vec(proptest::sample::select(&ALPHABET[..]), 0..40),
+                proptest::sample::select(known.clone()).prop_map(String::into_bytes),
+                (proptest::sample::select(known), 0..HASH_LENGTH)
+                    .prop_map(|(hash, cut)| hash.as_bytes()[cut..].to_vec()),
+            ];
+            (Just(hashes), proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_placeholder_is_another_everywhere(a in hash(), b in hash()) {
+            let (one, other) = (part(&a).placeholder(), part(&b).placeholder());
+            prop_assert!(HashPart::parse(one.as_str()).is_some());
+            prop_assert!(one.0.iter().zip(a.bytes()).all(|(after, before)| *after != before));
+            prop_assert_eq!(one.placeholder(), part(&a));
+            if a[..31] != b[..31] {
+                prop_assert_eq!(a < b, one > other, "the order is turned around");
+            }
+            let parity = |hash: &HashPart| hash.0.iter().map(|b| digit(*b).unwrap().count_ones()).sum::<u32>() % 2;
+            prop_assert_ne!(parity(&part(&a)), parity(&one));
+        }
+
+        #[test]
+        fn pieces_are_pieces_of_the_whole(
+            (hashes, whole) in whole(),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let renaming = Renaming::new(&hashes[..2]);
+            let text = String::from_utf8_lossy(&whole).into_owned();
+            let renamed = renaming.renamed(whole.clone()).unwrap();
+            if std::str::from_utf8(&whole).is_ok() {
+                let replaced = hashes[..2].iter().fold(text, |text, hash| {
+                    text.replace(hash.as_str(), part(hash).placeholder().as_str())
+                });
+                prop_assert_eq!(&renamed, replaced.as_bytes());
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(whole.len() + 1)).collect();
+            cuts.extend([0, whole.len()]);
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            for pair in cuts.windows(2) {
+                pieces.extend(read(&renaming, &whole, pair[0], pair[1] - pair[0]).unwrap());
+            }
+            prop_assert_eq!(&pieces, &renamed);
+            prop_assert_eq!(read(&renaming, &whole, whole.len(), 9).unwrap(), b"");
+            prop_assert_eq!(read(&renaming, &whole, whole.len() + 99, 9).unwrap(), b"");
+        }
+
+        #[test]
+        fn what_is_entangled_is_not_shown(a in hash(), shift in 1..HASH_LENGTH, at in 0..100usize, room in 1..40usize) {
+            // Two hashes, the second of which begins within the first.
+            let b = format!("{}{}", &a[shift..], &"0123456789abcdfghijklmnpqrsvwxyz"[..shift]);
+            prop_assume!(a != b && part(&a).placeholder() != part(&b));
+            let whole = format!("{}{}{}{}", "-".repeat(40), &a[..shift], b, "-".repeat(40));
+            let renaming = Renaming::new(&[a, b]);
+            prop_assert!(renaming.renamed(whole.clone().into_bytes()).is_err());
+            // Each piece that any of it touches, too.
+            let touches = at < 40 + shift + HASH_LENGTH && at + room > 40;
+            if touches {
+                prop_assert!(read(&renaming, whole.as_bytes(), at, room).is_err());
+            }
+        }
+
+        #[test]
+        fn a_placeholder_that_is_there_already_is_not_shown(a in hash()) {
+            let text = format!("{a} {}", part(&a).placeholder().as_str());
+            prop_assert!(Renaming::new(&[a]).renamed(text.into_bytes()).is_err());
+        }
+    }
+}
