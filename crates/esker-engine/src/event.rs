@@ -7,7 +7,7 @@
 //! Invariant: [`Event::Environment`] is first and [`Event::Finished`] is last, also after a
 //! failure or an interruption. Each job that was discovered gets exactly one
 //! [`Event::JobFinished`] in between; each [`Event::BuildStarted`] exactly one
-//! [`Event::BuildFinished`].
+//! [`Event::BuildFinished`], and each [`Event::Proving`] one [`Event::Proved`].
 
 mod explanation;
 
@@ -128,6 +128,25 @@ pub enum Event {
         reuse: Reuse,
         /// Names and store paths of its outputs.
         outputs: Vec<(String, String)>,
+    },
+    /// A builder is run again under other names, to know whether its result depends on hashes
+    /// (`--prove eager`). Never before its own verdict; exactly one `Proved` follows.
+    Proving {
+        /// Store path of the derivation.
+        drv: String,
+        /// The derivation's name.
+        name: String,
+    },
+    /// The end of what `Proving` began. It changes no verdict.
+    Proved {
+        /// Store path of the derivation.
+        drv: String,
+        /// The derivation's name.
+        name: String,
+        /// What it has shown.
+        outcome: ProofOutcome,
+        /// Since `Proving`.
+        seconds: f64,
     },
     /// `--dry-run`: a real run would do this.
     Scheduled {
@@ -299,6 +318,21 @@ pub enum ReuseClass {
     Empty,
     /// Real builds under other hashes of the changed inputs gave the same bits.
     R0,
+}
+
+/// What came of running a builder under other names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ProofOutcome {
+    /// The same bits: from now on its result is reused when hashes change.
+    Proven,
+    /// Other bits: it depends on a hash, or is not deterministic.
+    Refuted,
+    /// Nothing: it failed, or did something else under other names.
+    Nothing,
+    /// It was stopped, as a build needed its place or the run ended.
+    Dropped,
 }
 
 /// What Nix is asked to do for a derivation.
@@ -490,6 +524,8 @@ pub struct Summary {
     pub built: u64,
     /// Derivations whose results were taken from traces.
     pub reused: u64,
+    /// Derivations whose results were found not to depend on hashes (`--prove eager`).
+    pub proved: u64,
     /// Derivations whose outputs were fetched for a job of their own.
     pub fetched: u64,
     /// How long the whole run took.

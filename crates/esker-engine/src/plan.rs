@@ -123,10 +123,22 @@ pub struct TracePlan {
     pub asked: bool,
     /// Of all reuses this share, from 0 to 1, is built nonetheless, and compared.
     pub shadow: f64,
+    /// When it is shown that a result does not depend on hashes.
+    pub proving: Proving,
     /// The folder of the traces.
     pub folder: PathBuf,
     /// How `esker exec-traced` is started: program and arguments.
     pub program: Vec<String>,
+}
+
+/// When it is shown that a result does not depend on the hashes of its inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proving {
+    /// By the next build that has other inputs anyway.
+    #[default]
+    Natural,
+    /// At once, by running the builder again under other names while nothing else is to be built.
+    Eager,
 }
 
 /// Where links to results go.

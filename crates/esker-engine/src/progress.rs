@@ -36,6 +36,8 @@ pub struct Progress {
     pub warnings: Vec<Warning>,
     /// Warnings that came after there were [`WARNINGS`] different ones.
     pub warnings_dropped: u64,
+    /// Builders that are run again under other names.
+    pub proving: u64,
     /// Whether every attribute has been evaluated.
     pub evaluated: bool,
     /// The verdict, when there is one.
@@ -148,6 +150,8 @@ pub struct Counts {
     pub building: u64,
     /// Downloads under way.
     pub fetching: u64,
+    /// Builders at work for no job: what they do again is only compared.
+    pub proving: u64,
 }
 
 /// Bytes copied from substituters.
@@ -221,6 +225,8 @@ impl Progress {
             Event::EvaluationFinished { .. } => self.evaluated = true,
             Event::Present { .. } | Event::Explained { .. } | Event::Reused { .. } | Event::Notice { .. } => {
             }
+            Event::Proving { .. } => self.proving += 1,
+            Event::Proved { .. } => self.proving = self.proving.saturating_sub(1),
             Event::Scheduled { action: Action::Fetch, .. } => self.to_fetch += 1,
             Event::Scheduled { .. } => self.to_build += 1,
             Event::BuildStarted { drv, name, action, estimate, jobs } => {
@@ -286,6 +292,7 @@ impl Progress {
             waiting: total.saturating_sub(done + self.evaluating + jobs_building),
             building: building.len() as u64,
             fetching: fetching.len() as u64,
+            proving: self.proving,
         }
     }
 

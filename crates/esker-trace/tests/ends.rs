@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "exec/place.rs"]
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod place;
 
 use std::io::{BufRead, BufReader, Write};

@@ -21,10 +21,9 @@ use super::outcome::{Limits, Verdict};
 use super::resolve::NodeSpec;
 use super::schedule::{Lane, NodeId};
 use crate::event::{Action, BuildFailureKind, Explanation, Reason};
-use crate::trace::{self, Attempt, Tracer};
+use crate::trace::{self, Attempt, Proved, Tracer, Unproven};
 
 /// What a slot tells the engine's loop.
-#[derive(Debug)]
 pub(crate) enum Report {
     /// A builder or a download is started for it. Not said of a result that is reused.
     Began {
@@ -55,13 +54,25 @@ pub(crate) enum Report {
         node: NodeId,
         slot: usize,
         verdict: Verdict,
+        /// What could be proven of it at once.
+        unproven: Option<Box<Unproven>>,
+    },
+    /// `slot`, where a proof was made, is idle now.
+    Proved {
+        slot: usize,
+        proved: Proved,
     },
 }
 
 /// Takes a report; false when nobody listens any more.
 pub(crate) type Listener = Arc<dyn Fn(Report) -> bool + Send + Sync>;
 
-struct Task {
+enum Task {
+    Build(Wanted),
+    Prove(Arc<Unproven>),
+}
+
+struct Wanted {
     node: NodeId,
     spec: NodeSpec,
 }
@@ -90,6 +101,8 @@ struct Slot {
     process: Arc<Mutex<Option<Process>>>,
     /// The traced builder that runs now.
     builder: Arc<Mutex<Option<Process>>>,
+    /// Its proof is to make room for a build.
+    dropped: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -122,19 +135,37 @@ impl Executor {
 
     /// Starts a build. There must be room.
     pub(crate) fn start(&mut self, node: NodeId, spec: NodeSpec) -> io::Result<()> {
+        self.hand_out(Lane::of(spec.action), Task::Build(Wanted { node, spec })).map(drop)
+    }
+
+    /// Starts a proof, in the lane of builds, and tells in which slot. There must be room.
+    pub(crate) fn start_proof(&mut self, unproven: Arc<Unproven>) -> io::Result<usize> {
+        self.hand_out(Lane::Build, Task::Prove(unproven))
+    }
+
+    /// Stops the proof in this slot; it reports its end.
+    pub(crate) fn drop_proof(&self, slot: usize) {
+        let Slot { dropped, builder, .. } = &self.slots[slot];
+        dropped.store(true, Ordering::SeqCst);
+        if let Some(process) = &*builder.lock().unwrap_or_else(PoisonError::into_inner) {
+            process.terminate();
+        }
+    }
+
+    fn hand_out(&mut self, lane: Lane, task: Task) -> io::Result<usize> {
         let slot = match self.idle.pop() {
             Some(slot) => slot,
             None => self.open()?,
         };
-        let lane = Lane::of(spec.action);
-        let sent = self.slots[slot].tasks.send(Task { node, spec });
+        self.slots[slot].dropped.store(false, Ordering::SeqCst);
+        let sent = self.slots[slot].tasks.send(task);
         sent.map_err(|_| io::Error::other("the thread of a build connection is gone"))?;
         self.slots[slot].lane = lane;
         self.busy[lane as usize] += 1;
-        Ok(())
+        Ok(slot)
     }
 
-    /// Call it for each [`Report::Ended`].
+    /// Call it for each [`Report::Ended`] and [`Report::Proved`].
     pub(crate) fn ended(&mut self, slot: usize) {
         let busy = &mut self.busy[self.slots[slot].lane as usize];
         *busy = busy.saturating_sub(1);
@@ -174,19 +205,21 @@ impl Executor {
         let (tasks, inbox) = channel();
         let process = Arc::new(Mutex::new(None));
         let builder = Arc::new(Mutex::new(None));
+        let dropped = Arc::new(AtomicBool::new(false));
         let thread = Builder {
             slot,
             nix: self.nix.clone(),
             options: self.options.clone(),
             tracer: self.tracer.clone(),
             builder: Arc::clone(&builder),
+            dropped: Arc::clone(&dropped),
             listener: Arc::clone(&self.listener),
             process: Arc::clone(&process),
             cancelled: Arc::clone(&self.cancelled),
         };
         let thread =
             std::thread::Builder::new().name(format!("build {slot}")).spawn(move || thread.serve(&inbox))?;
-        self.slots.push(Slot { lane: Lane::Build, tasks, process, builder, thread });
+        self.slots.push(Slot { lane: Lane::Build, tasks, process, builder, dropped, thread });
         Ok(slot)
     }
 }
@@ -198,6 +231,7 @@ struct Builder {
     options: Options,
     tracer: Option<Arc<Tracer>>,
     builder: Arc<Mutex<Option<Process>>>,
+    dropped: Arc<AtomicBool>,
     listener: Listener,
     process: Arc<Mutex<Option<Process>>>,
     cancelled: Arc<AtomicBool>,
@@ -207,7 +241,18 @@ impl Builder {
     fn serve(self, inbox: &Receiver<Task>) {
         let mut connection = None;
         while let Ok(task) = inbox.recv() {
-            let verdict = self.build(&mut connection, &task);
+            let task = match task {
+                Task::Build(wanted) => wanted,
+                Task::Prove(unproven) => {
+                    let proved = self.prove(&unproven);
+                    if !(self.listener)(Report::Proved { slot: self.slot, proved }) {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let mut unproven = None;
+            let verdict = self.build(&mut connection, &task, &mut unproven);
             let verdict = match verdict {
                 Ok(verdict) => verdict,
                 Err(verdict) => {
@@ -222,7 +267,7 @@ impl Builder {
             // Whatever a build says while it is being torn down is not its verdict.
             let cut = self.cancelled.load(Ordering::SeqCst) && verdict.failure.is_some();
             let verdict = if cut { Verdict::cancelled() } else { verdict };
-            if !(self.listener)(Report::Ended { node: task.node, slot: self.slot, verdict }) {
+            if !(self.listener)(Report::Ended { node: task.node, slot: self.slot, verdict, unproven }) {
                 break;
             }
         }
@@ -232,7 +277,12 @@ impl Builder {
     }
 
     /// `Err` when the connection is of no further use.
-    fn build(&self, connection: &mut Option<Connection>, task: &Task) -> Result<Verdict, Box<Verdict>> {
+    fn build(
+        &self,
+        connection: &mut Option<Connection>,
+        task: &Wanted,
+        unproven: &mut Option<Box<Unproven>>,
+    ) -> Result<Verdict, Box<Verdict>> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Ok(Verdict::cancelled());
         }
@@ -252,7 +302,7 @@ impl Builder {
             }
         };
         if let Some(tracer) = self.tracer.as_deref().filter(|_| task.spec.action == Action::Build) {
-            let mut listener = Traced { task, builder: self };
+            let mut listener = Traced { task, builder: self, unproven };
             let attempt = tracer.attempt(&mut connection.client, &task.spec.drv, &mut listener);
             self.set_builder(None);
             match attempt.map_err(|error| broken(error.to_string()))? {
@@ -286,6 +336,23 @@ impl Builder {
         Ok(verdict)
     }
 
+    fn prove(&self, unproven: &Unproven) -> Proved {
+        let is_dropped = || self.dropped.load(Ordering::SeqCst) || self.cancelled.load(Ordering::SeqCst);
+        let started = |process: Process| {
+            self.set_builder(Some(process.clone()));
+            // Whoever dropped it before now did not find it.
+            if is_dropped() {
+                process.terminate();
+            }
+        };
+        let proved = match &self.tracer {
+            Some(tracer) if !is_dropped() => tracer.prove(unproven, started, is_dropped),
+            _ => Proved::DROPPED,
+        };
+        self.set_builder(None);
+        proved
+    }
+
     fn set_builder(&self, process: Option<Process>) {
         *self.builder.lock().unwrap_or_else(PoisonError::into_inner) = process;
     }
@@ -297,8 +364,9 @@ impl Builder {
 
 /// Hears a builder of our own.
 struct Traced<'a> {
-    task: &'a Task,
+    task: &'a Wanted,
     builder: &'a Builder,
+    unproven: &'a mut Option<Box<Unproven>>,
 }
 
 impl trace::Listener for Traced<'_> {
@@ -323,11 +391,15 @@ impl trace::Listener for Traced<'_> {
     }
 
     fn started(&mut self, process: Process) {
+        self.builder.set_builder(Some(process.clone()));
         // A cancellation before now did not find it.
         if self.builder.cancelled.load(Ordering::SeqCst) {
             process.terminate();
         }
-        self.builder.set_builder(Some(process));
+    }
+
+    fn unproven(&mut self, unproven: Unproven) {
+        *self.unproven = Some(Box::new(unproven));
     }
 }
 

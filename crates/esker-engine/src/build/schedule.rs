@@ -116,6 +116,11 @@ impl Schedule {
         self.unfinished
     }
 
+    /// Whether a node of this lane could run now.
+    pub(crate) fn is_ready(&self, lane: Lane) -> bool {
+        !self.ready[lane as usize].is_empty()
+    }
+
     /// Hands out the most urgent node of this lane that can run now.
     pub(crate) fn take(&mut self, lane: Lane) -> Option<NodeId> {
         let (_, id) = self.ready[lane as usize].pop_first()?;

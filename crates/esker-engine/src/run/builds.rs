@@ -83,6 +83,9 @@ impl Run<'_> {
                 self.start_build(node, evaluation)?;
             }
         }
+        if self.stopping.is_none() {
+            self.start_proofs();
+        }
         Ok(())
     }
 
@@ -146,10 +149,14 @@ impl Run<'_> {
                 let drv = self.schedule.node(node).spec.drv.to_string();
                 self.tell(&Event::Transfer { drv, done, expected });
             }
-            Report::Ended { node, slot, verdict } => {
+            Report::Ended { node, slot, verdict, unproven } => {
                 self.executor.ended(slot);
                 self.built(node, verdict, evaluation)?;
+                if let Some(unproven) = unproven.filter(|_| self.stopping.is_none()) {
+                    self.proofs.add(node, unproven);
+                }
             }
+            Report::Proved { slot, proved } => self.proved(slot, proved),
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod builds;
 mod error;
 mod jobs;
 mod prepare;
+mod proofs;
 mod store;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +30,7 @@ use crate::plan::{Mode, Plan, Subject};
 pub use error::{Blame, RunError};
 use jobs::Jobs;
 use prepare::Prepared;
+use proofs::Proofs;
 use store::{Request, Resolved, Store};
 
 /// After the first interruption builds have this long to end by themselves.
@@ -111,6 +113,7 @@ struct Run<'a> {
     store: Store,
     jobs: Jobs,
     running: HashMap<NodeId, Running>,
+    proofs: Proofs,
     /// Derivations that the evaluation itself waits for.
     imports: Vec<StorePath>,
     summary: Summary,
@@ -155,6 +158,7 @@ impl<'a> Run<'a> {
             store,
             jobs: Jobs::default(),
             running: HashMap::new(),
+            proofs: Proofs::default(),
             imports: Vec::new(),
             summary: Summary::default(),
             stopping: None,
@@ -196,7 +200,7 @@ impl<'a> Run<'a> {
             }
             let stopped = self.stopping.is_some() && self.running.is_empty();
             let done = evaluated && !self.store.is_busy() && self.schedule.unfinished() == 0;
-            if (done || stopped) && evaluated {
+            if (done || stopped) && evaluated && self.proofs.are_done() {
                 return Ok(());
             }
             match self.inbox.recv_timeout(TICK) {
@@ -233,6 +237,7 @@ impl<'a> Run<'a> {
     fn stop(&mut self, evaluation: &mut Evaluation<'_>) {
         if self.stopping.is_none() {
             self.stopping = Some(Instant::now());
+            self.proofs.forget_waiting();
             evaluation.stop();
             self.executor.cancel();
         }

@@ -13,6 +13,7 @@ mod graph;
 mod machine;
 mod outputs;
 mod process;
+mod prove;
 mod recipe;
 mod register;
 mod run;
@@ -24,4 +25,5 @@ mod user;
 mod version;
 
 pub(crate) use machine::Machine;
+pub(crate) use prove::{Proved, Unproven};
 pub(crate) use tracer::{Attempt, Listener, Tracer};

@@ -14,6 +14,7 @@ use esker_trace::store::{Produced, ProducedOutput, Recorded, Store, TraceId};
 use super::closure::Paths;
 use super::explain;
 use super::machine::{self, Machine};
+use super::prove::Unproven;
 use super::register::{self, Made};
 use super::run::{self, Log, failed, hash_text};
 use super::subject::Subject;
@@ -33,10 +34,10 @@ pub(crate) enum Attempt {
 
 /// Observes builds and reuses results. Shared by all slots of a run.
 pub(crate) struct Tracer {
-    plan: TracePlan,
-    store: Store,
+    pub(super) plan: TracePlan,
+    pub(super) store: Store,
     paths: Paths,
-    machine: Machine,
+    pub(super) machine: Machine,
     /// What a builder can learn without asking for an input, digested.
     surroundings: String,
     /// Whether it was told that nothing can be written down.
@@ -55,6 +56,8 @@ pub(crate) trait Listener {
     fn line(&mut self, line: Vec<u8>);
     /// A process that can be stopped.
     fn started(&mut self, process: Process);
+    /// It was built, and its result could be proven at once.
+    fn unproven(&mut self, unproven: Unproven);
 }
 
 impl Tracer {
@@ -145,7 +148,7 @@ impl Tracer {
             listener.explained(explanation);
         }
         listener.began();
-        self.build(client, &subject, doubted.as_ref(), listener)
+        self.build(client, subject, doubted.as_ref(), listener)
     }
 
     /// The outputs of an earlier build, as outputs of this derivation; `None`: they are gone.
@@ -214,7 +217,7 @@ impl Tracer {
     fn build(
         &self,
         client: &mut Client,
-        subject: &Subject,
+        subject: Subject,
         doubted: Option<&Doubted>,
         listener: &mut dyn Listener,
     ) -> Result<Attempt, ProtocolError> {
@@ -227,7 +230,7 @@ impl Tracer {
             Ok(folder) => folder,
             Err(error) => return broken(format!("there is no folder for the build: {error}")),
         };
-        let spec = run::spec(subject, &self.machine, folder.path(), user.id);
+        let spec = run::spec(&subject, &self.machine, folder.path(), user.id);
         let began = Instant::now();
         let mut log = Log::new(listener);
         let ran = log.run(&self.plan.program, &spec);
@@ -243,7 +246,7 @@ impl Tracer {
             Ok(ran) => ran,
             Err(why) => return broken(why),
         };
-        let made = match self.believe(client, subject, &ran)? {
+        let made = match self.believe(client, &subject, &ran)? {
             Ok(made) => made,
             Err(mut verdict) => {
                 if self.machine.keep_failed {
@@ -253,11 +256,14 @@ impl Tracer {
                 return Ok(Attempt::Ended(*verdict));
             }
         };
-        let produced = run::produced(subject, &made, began.elapsed());
+        let produced = run::produced(&subject, &made, began.elapsed());
         if let Some(doubted) = doubted {
-            self.settle_doubt(subject, doubted, &produced, listener);
+            self.settle_doubt(&subject, doubted, &produced, listener);
         }
-        self.record(subject, &ran, &produced, listener);
+        let recorded = self.record(&subject, &ran, &produced, listener);
+        if let Some(claim) = recorded.and_then(|recorded| self.claim(&subject, &recorded)) {
+            listener.unproven(Unproven { subject, claim, took: began.elapsed() });
+        }
         Ok(Attempt::Ended(passed(&made, None)))
     }
 
@@ -316,14 +322,20 @@ impl Tracer {
         }
     }
 
-    fn record(&self, subject: &Subject, ran: &Ran, produced: &Produced, listener: &mut dyn Listener) {
+    fn record(
+        &self,
+        subject: &Subject,
+        ran: &Ran,
+        produced: &Produced,
+        listener: &mut dyn Listener,
+    ) -> Option<Recorded> {
         let (skeleton, now) = (subject.skeleton, SystemTime::now());
         let recorded = match ran.unrecordable.as_slice() {
             [] => self.store.record(skeleton, &subject.inputs, &ran.questions, produced, now).map(Some),
             why => self.store.note_unrecorded(&skeleton, &why.join("; "), now).map(|()| None),
         };
         tracing::debug!("{}: {:?} {recorded:?}", subject.drv, ran.unrecordable);
-        match recorded {
+        match &recorded {
             Ok(Some(Recorded::Revoked { trace, repair })) => {
                 let (name, paths) = (subject.drv.name(), repair.len());
                 listener.notice(format!(
@@ -336,6 +348,7 @@ impl Tracer {
             }
             _ => {}
         }
+        recorded.ok().flatten()
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Evidence {
     pub(crate) proven: HashSet<String>,
     /// Slots: other hash, other bits.
     pub(crate) refuted: HashSet<String>,
+    /// Of these, the ones that a proof refuted: two builds that agree by chance do not clear them.
+    pub(crate) disproved: HashSet<String>,
 }
 
 /// What one pair showed of a slot.
@@ -21,6 +23,8 @@ pub(crate) struct Evidence {
 pub(super) enum Verdict {
     OtherBits = 0,
     SameBits = 1,
+    /// Under placeholders.
+    Disproved = 2,
 }
 
 fn evidence_check(trace: &Trace, slot: &str, verdict: i64) -> [u8; 8] {
@@ -36,7 +40,10 @@ pub(crate) fn load_evidence(db: &Connection, trace: &Trace) -> Result<Evidence, 
         let (slot, verdict): (String, i64) = (row.get(0)?, row.get(1)?);
         let sound = evidence_check(trace, &slot, verdict)[..] == *row.get_ref(2)?.as_blob()?;
         let set = if sound && verdict == 1 { &mut evidence.proven } else { &mut evidence.refuted };
-        set.insert(slot);
+        set.insert(slot.clone());
+        if sound && verdict == 2 {
+            evidence.disproved.insert(slot);
+        }
     }
     Ok(evidence)
 }

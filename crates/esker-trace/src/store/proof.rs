@@ -4,8 +4,8 @@
 //! it gets is that of the trace, under other hashes ([`crate::observe::rename`]).
 //!
 //! Invariant: a proof speaks of the trace and the bits that it was made for, and of nothing else.
-//! Invariant: it never clears a slot that is refuted: of two builds that contradict each other, the one
-//! of real inputs counts.
+//! Invariant: nothing clears a slot that a proof refuted, and no proof one that was refuted before: builds
+//! that agree may do so by chance, builds that do not agree are a fact.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -158,7 +158,7 @@ fn disagree(db: &Connection, claim: &Claim, trace: &Trace, now: i64) -> Result<P
     }
     forget_proofs(db, trace)?;
     for key in &slots {
-        save_evidence(db, trace, key, Verdict::OtherBits)?;
+        save_evidence(db, trace, key, Verdict::Disproved)?;
     }
     Ok(Proof::Refuted { slots, repair })
 }

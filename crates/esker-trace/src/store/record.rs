@@ -220,13 +220,14 @@ impl Record<'_> {
             differing.iter().filter(|key| !evidence.proven.contains(*key)).cloned().collect();
         if same {
             // A slot that was refuted together with others may be cleared, but only alone.
-            unproven.retain(|key| differing.len() == 1 || !evidence.refuted.contains(key));
+            let is_cleared = |key: &String| differing.len() == 1 && !evidence.disproved.contains(key);
+            unproven.retain(|key| !evidence.refuted.contains(key) || is_cleared(key));
             for key in &unproven {
                 save_evidence(self.db, &trace, key, Verdict::SameBits)?;
             }
         } else {
             forget_proofs(self.db, &trace)?;
-            for key in &unproven {
+            for key in unproven.iter().filter(|key| !evidence.disproved.contains(*key)) {
                 save_evidence(self.db, &trace, key, Verdict::OtherBits)?;
             }
             trace.unstable |= unproven.is_empty();

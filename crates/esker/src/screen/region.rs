@@ -79,6 +79,7 @@ pub(crate) fn status(progress: &Progress, now: Duration, style: Style) -> String
         (counts.building, "building", None),
         (counts.fetching, "fetching", None),
         (counts.waiting, "waiting", None),
+        (counts.proving, "proving", None),
     ];
     let mut parts = Vec::new();
     if counts.total > 0 {

@@ -62,7 +62,12 @@ fn all_passed(style: Style, tally: &Tally, summary: &Summary) -> String {
         style::count(summary.passed, &tally.noun),
         style::took(summary.seconds)
     )];
-    let counts = [(summary.built, "built"), (summary.reused, "reused"), (summary.fetched, "fetched")];
+    let counts = [
+        (summary.built, "built"),
+        (summary.reused, "reused"),
+        (summary.fetched, "fetched"),
+        (summary.proved, "proved"),
+    ];
     let some = counts.iter().filter(|(count, _)| *count > 0);
     parts.extend(some.map(|(count, what)| format!("{} {what}", style::number(*count))));
     if parts.len() == 1 {

@@ -108,6 +108,8 @@ fn is_kept(event: &Event) -> bool {
         | Event::EvaluationFinished { .. }
         | Event::Present { .. }
         | Event::Reused { .. }
+        | Event::Proving { .. }
+        | Event::Proved { .. }
         | Event::Scheduled { .. }
         | Event::Phase { .. }
         | Event::Transfer { .. }

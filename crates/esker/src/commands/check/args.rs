@@ -112,6 +112,15 @@ pub(crate) enum TraceMode {
     Reuse,
 }
 
+/// When results are proven.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProveMode {
+    /// By the next build that is made anyway
+    Natural,
+    /// At once, by a second run under other hashes while nothing else is to be built
+    Eager,
+}
+
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Building")]
 pub(crate) struct BuildArgs {
@@ -128,6 +137,9 @@ pub(crate) struct BuildArgs {
     /// Share of reuses that is built nonetheless, and compared [default: 2%]
     #[arg(long, env = "ESKER_SHADOW", hide_env_values = true, value_name = "PERCENT")]
     pub(super) shadow: Option<String>,
+    /// When to show that a result does not depend on hashes, and may be reused
+    #[arg(long, value_enum, default_value = "natural", value_name = "WHEN")]
+    pub(super) prove: ProveMode,
     /// Stop at the first job that does not pass
     #[arg(long)]
     pub(super) fail_fast: bool,

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use esker_engine::DEFAULT_TIMEOUT;
 use esker_engine::config::{self, Config, ConfigOrigin};
-use esker_engine::plan::{Argument, BuildLimits, EvaluationLimits, Links, Mode, Plan, Subject, TracePlan};
+use esker_engine::plan::{
+    Argument, BuildLimits, EvaluationLimits, Links, Mode, Plan, Proving, Subject, TracePlan,
+};
 use esker_nix::flake::{Flake, LoadError, nix_string};
 use esker_nix::tool::Nix;
 
-use super::args::{CheckArgs, TraceMode};
+use super::args::{BuildArgs, CheckArgs, ProveMode, TraceMode};
 use crate::failure::{BROKEN, Failure};
 
 /// The plan, and what a person should know of how it came about.
@@ -89,7 +91,7 @@ pub(super) fn plan(args: &CheckArgs, mut nix: Nix) -> Result<Planned, Failure> {
         flake_arguments,
         impure: args.evaluation.impure,
         accept_flake_config: args.evaluation.accept_flake_config,
-        trace: trace(args.build.trace, args.build.shadow.as_deref())?,
+        trace: trace(&args.build)?,
         estimates: std::collections::HashMap::new(),
     };
     let globs_of = match &origin {
@@ -305,7 +307,7 @@ fn half_of_memory() -> u64 {
 /// Of all reuses, unless the user says otherwise.
 const SHADOW: f64 = 0.02;
 
-fn trace(mode: Option<TraceMode>, shadow: Option<&str>) -> Result<Option<TracePlan>, Failure> {
+fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
     let percent = |text: &str| {
         let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
         number
@@ -313,15 +315,23 @@ fn trace(mode: Option<TraceMode>, shadow: Option<&str>) -> Result<Option<TracePl
             .map(|percent| percent / 100.0)
             .ok_or_else(|| Failure::usage(format!("`--shadow {text}` is no percentage from 0 to 100"), None))
     };
-    let shadow = shadow.map(percent).transpose()?.unwrap_or(SHADOW);
-    if mode == Some(TraceMode::Off) {
+    let shadow = args.shadow.as_deref().map(percent).transpose()?.unwrap_or(SHADOW);
+    let proving = match args.prove {
+        ProveMode::Natural => Proving::Natural,
+        ProveMode::Eager => Proving::Eager,
+    };
+    if args.trace == Some(TraceMode::Off) {
+        if proving == Proving::Eager {
+            let hint = "`--trace reuse --prove eager` observes builds and proves them".to_owned();
+            return Err(Failure::usage("`--prove eager` has nothing to prove without traces", Some(hint)));
+        }
         return Ok(None);
     }
     let folder = crate::state::default_dir()?.join("traces");
     let program = env::current_exe().map_err(|error| Failure::of(BROKEN, &error, None))?;
     let program = vec![program.display().to_string(), crate::exec_traced::NAME.to_owned()];
-    let reuse = mode != Some(TraceMode::Record);
-    Ok(Some(TracePlan { reuse, asked: mode.is_some(), shadow, folder, program }))
+    let reuse = args.trace != Some(TraceMode::Record);
+    Ok(Some(TracePlan { reuse, asked: args.trace.is_some(), shadow, proving, folder, program }))
 }
 
 /// How this very program is started to watch over evaluators.

@@ -50,8 +50,9 @@ impl Numbers {
 
     fn text(&self, zone: &TimeZone) -> String {
         let Stats { skeletons, traces, shapes, bytes: size, .. } = self.stats;
-        let [recorded, reused, doubted, wrong] =
-            ["recorded", "reused", "doubted", "false"].map(|name| self.counter(name));
+        let [recorded, reused, doubted, wrong, proofs, refuted] =
+            ["recorded", "reused", "doubted", "false", "proofs", "proofs_refuted"]
+                .map(|name| self.counter(name));
         let mut lines = vec![
             (
                 "traces",
@@ -65,6 +66,7 @@ impl Numbers {
             ("size", bytes(size)),
             ("recorded", count(recorded, "build")),
             ("reused", count(reused, "result")),
+            ("proofs", format!("{}, {} of them refuted", number(proofs), number(refuted))),
             ("doubted", format!("{}, {} of them false", number(doubted), number(wrong))),
             ("false", rate_sentence(doubted, wrong)),
             ("revoked", count(self.revocations.len() as u64, "skeleton")),
@@ -97,6 +99,7 @@ impl Numbers {
             "skeletons": stats.skeletons, "traces": stats.traces, "shapes": stats.shapes,
             "bytes": stats.bytes,
             "recorded": self.counter("recorded"), "reused": self.counter("reused"),
+            "proofs": self.counter("proofs"), "proofs_refuted": self.counter("proofs_refuted"),
             "doubted": doubted, "false": wrong,
             "false_rate": (doubted > 0).then(|| wrong as f64 / doubted as f64),
             "false_rate_at_most": (doubted > 0).then(|| highest_rate(doubted, wrong)),
