@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod judged;
 mod story;
 
 use std::time::Duration;
 
+use judged::{drvs, judge};
 use rustix::process::Signal;
 use serde_json::Value;
 use story::told::Told;
@@ -257,6 +259,40 @@ fn a_proof_makes_room_for_a_build(nix: &Nix) {
     assert_eq!(told.jobs("passed").len(), 4, "{told}");
 }
 
+/// Compilers know where they lie, and programs where their libraries do.
+fn a_compiled_program_is_proven(nix: &Nix) {
+    let Some(project) = judged::project(nix, "equal") else { return };
+    project.write(
+        "flake.nix",
+        r#"{ outputs = { self }: let
+          inherit (import ./toolchain { system = "@system@"; }) build;
+          compile = name: script: build { inherit name script; tree = ./src; salt = "@salt@"; };
+        in { checks.@system@ = {
+          object = compile "object" "gcc -O2 -c $tree/main.c -o $out";
+          program = compile "program" "gcc -O2 $tree/main.c -o $out && $out";
+          debug = compile "debug" "gcc -g -c $tree/main.c -o $out";
+        }; }; }"#,
+    );
+    project.write("src/main.c", "#include <stdio.h>\nint main(void) { puts(\"@salt@\"); return 0; }\n");
+    change(&project, 0);
+    let check = || {
+        let told = project.esker(&[&["check", "--json"], &EAGER[..]].concat()).within(judged::TIME).run();
+        assert_eq!(told.code, 0, "{told}");
+        told
+    };
+    let told = check();
+    let proofs: Vec<String> = proofs(&told);
+    // Debug information names the source; that is a reference, and may not change.
+    assert_eq!(proofs, ["debug proven", "object proven", "program proven"], "{told}");
+    change(&project, 1);
+    let told = check();
+    let jobs = drvs(&told);
+    let wrong = judge(&project, &told, &jobs.into_iter().map(|(_, drv)| drv).collect::<Vec<_>>());
+    assert_eq!(wrong.into_iter().collect::<Vec<_>>(), Vec::<String>::new());
+    let outcome = |job: &str| told.outcome(job)["outcome"].as_str().unwrap().to_owned();
+    assert_eq!(["object", "program", "debug"].map(outcome), ["reused", "reused", "built"], "{told}");
+}
+
 fn a_proof_needs_traces(nix: &Nix) {
     let project = Project::with_checks(nix, r#"good = lib.passes "good";"#);
     let told = project.check(&["--prove", "eager"]);
@@ -273,5 +309,6 @@ on_each_nix! {
     a_proof_that_fails_proves_nothing_and_harms_nobody,
     an_interrupted_run_drops_its_proofs,
     a_proof_makes_room_for_a_build,
+    a_compiled_program_is_proven,
     a_proof_needs_traces,
 }

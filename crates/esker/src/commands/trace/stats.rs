@@ -10,7 +10,8 @@ use crate::screen::style::{bytes, count, number};
 
 /// Count traces, reuses, and reuses that were wrong
 ///
-/// A share of reused results is built after all and compared: they are doubted. How many of these
+/// A proof is a second run of a builder under other hashes (`esker check --prove eager`); a refuted one
+/// has shown that the result depends on a hash. A share of reused results is built after all and compared: they are doubted. How many of these
 /// were false tells how far reuse can be relied upon.
 #[derive(clap::Args, Debug)]
 pub(super) struct StatsArgs {
@@ -170,6 +171,7 @@ mod tests {
         size      5.0 MiB
         recorded  1,234 builds
         reused    160,000 results
+        proofs    0, 0 of them refuted
         doubted   3,000, 0 of them false
         false     0.000 % of reuses; at most 0.100 % with 95 % certainty
         revoked   0 skeletons
@@ -188,6 +190,7 @@ mod tests {
         let text = numbers.text(&TimeZone::UTC);
         let end: Vec<&str> = text.lines().skip(4).collect();
         insta::assert_snapshot!(end.join("\n"), @r"
+        proofs    0, 0 of them refuted
         doubted   100, 1 of them false
         false     1.000 % of reuses; at most 4.744 % with 95 % certainty
         revoked   1 skeleton

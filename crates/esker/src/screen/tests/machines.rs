@@ -97,7 +97,7 @@ fn json_has_a_version_and_a_time_on_every_line() {
     {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"log","drv":"/nix/store/00000000000000000000000000000000-tests-1.0.drv","line":"caf�"}
     {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"build_finished","drv":"/nix/store/00000000000000000000000000000000-tests-1.0.drv","name":"tests-1.0","action":"build","conclusion":"failed","seconds":1.5,"failure":{"kind":"builder","message":"builder failed with exit code 1","exit_code":1,"phase":null,"tail":["a\nb"]},"outputs":[]}
     {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"job_finished","job":"tests","conclusion":"failed","outcome":{"outcome":"build_failed","drv":"/nix/store/00000000000000000000000000000000-tests-1.0.drv","failure":{"kind":"builder","message":"builder failed with exit code 1","exit_code":1,"phase":null,"tail":["a\nb"]},"seconds":1.5}}
-    {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"finished","passed":0,"failed":1,"broken":0,"cancelled":0,"built":0,"reused":0,"fetched":0,"seconds":0.0,"interrupted":false,"error":null}
+    {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"finished","passed":0,"failed":1,"broken":0,"cancelled":0,"built":0,"reused":0,"proved":0,"fetched":0,"seconds":0.0,"interrupted":false,"error":null}
     "#);
 }
 
