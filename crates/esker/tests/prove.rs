@@ -6,6 +6,7 @@
 mod judged;
 mod story;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use judged::{drvs, judge};
@@ -293,6 +294,35 @@ fn a_compiled_program_is_proven(nix: &Nix) {
     assert_eq!(["object", "program", "debug"].map(outcome), ["reused", "reused", "built"], "{told}");
 }
 
+/// The builders of `adversarial.rs`, proven at once: nothing is reused that hides a hash. Of the known limits
+/// the order of hashes is none any more; a bit of a digest is, and whatever needs no proof.
+fn hidden_hashes_are_found_out(nix: &Nix) {
+    let never_the_same = ["built-mounts", "built-random"];
+    for (set, rounds, limits) in [("adversarial", 2, never_the_same), ("limits", 4, ["bit", "empty-bit"])] {
+        let Some(project) = judged::project(nix, set) else { return };
+        project.write("variable/read", "what is read\n");
+        let mut found = BTreeSet::new();
+        for round in 0..rounds {
+            project.write("variable/unread", &format!("@salt@ {round}\n"));
+            let told = project.esker(&[&["check", "--json"], &EAGER[..]].concat()).within(judged::TIME).run();
+            assert_eq!(told.code, 0, "{told}");
+            let jobs = drvs(&told);
+            let wrong = judge(&project, &told, &jobs.iter().map(|(_, drv)| drv.clone()).collect::<Vec<_>>());
+            for (job, drv) in jobs {
+                let reused = told.outcome(&job)["outcome"] == "reused";
+                assert!(!(reused && job.starts_with("built")), "round {round}: {job}\n{told}");
+                if set == "adversarial" && job.starts_with("reused") && round > 0 {
+                    assert!(reused, "round {round}: {job}\n{told}");
+                }
+                if wrong.contains(&drv) {
+                    found.insert(job.trim_end_matches(|c: char| !c.is_alphabetic()).to_owned());
+                }
+            }
+        }
+        assert!(found.iter().all(|job| limits.contains(&job.as_str())), "{set}: {found:?}");
+    }
+}
+
 fn a_proof_needs_traces(nix: &Nix) {
     let project = Project::with_checks(nix, r#"good = lib.passes "good";"#);
     let told = project.check(&["--prove", "eager"]);
@@ -310,5 +340,6 @@ on_each_nix! {
     an_interrupted_run_drops_its_proofs,
     a_proof_makes_room_for_a_build,
     a_compiled_program_is_proven,
+    hidden_hashes_are_found_out,
     a_proof_needs_traces,
 }
