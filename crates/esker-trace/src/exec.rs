@@ -35,7 +35,7 @@ pub struct Spec {
     pub env: BTreeMap<Bytes, Bytes>,
     /// What it may see of the store. Questions are about these.
     pub inputs: Inputs,
-    /// Hashes that are shown as their placeholders where an input holds them. Usually none; see
+    /// Hashes of inputs that are shown as their placeholders where an input holds them. Usually none; see
     /// [`Spec::with_placeholders`].
     pub renamed: BTreeSet<String>,
     /// Base names that it is to create in the store folder.

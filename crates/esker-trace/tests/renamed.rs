@@ -72,15 +72,34 @@ fn a_hash_is_renamed_wherever_it_lies_in_a_file() {
     assert_eq!(renamed.log.len(), real.log.len());
 }
 
+/// As an answer counts it: as the input that has it.
 #[test]
-fn a_hash_that_is_not_registered_stays_as_it_is() {
+fn a_hash_that_is_not_registered_is_renamed_too() {
     let Some(place) = place() else { return };
-    // As with another dependency of that name: the file would still be the same, and its path would not.
+    let script = "[ $dep = $(cat $src/literal) ] && cat $(cat $src/literal)/file && : > $out";
+    let (_, renamed) = both(&place, &["dep", "src"], script);
+    assert!(renamed.log.contains("what lies there"), "{}", renamed.log);
+}
+
+#[test]
+fn a_hash_in_pieces_stays_as_it_is() {
+    let Some(place) = place() else { return };
+    let pieces = format!("/nix/store/{} {}", &base_name("dep")[..9], &base_name("dep")[9..]);
+    place.folder_with(&format!("{}/pieces", base_name("src")), pieces.as_bytes());
     let script =
-        "cat $src/literal; if [ -e $(cat $src/literal) ]; then echo there; else echo absent; fi; : > $out";
+        "read p q < $src/pieces; if [ -e $p$q ]; then echo $p$q there; else echo $p$q absent; fi; : > $out";
     let (real, renamed) = both(&place, &["dep", "src"], script);
     assert!(real.log.contains("there"), "{}", real.log);
     assert!(renamed.log.contains(&base_name("dep")) && renamed.log.contains("absent"), "{}", renamed.log);
+}
+
+/// An output's hash in an input is a text as any other: no later build has another one there.
+#[test]
+fn the_hash_of_an_output_is_no_reference_of_an_input() {
+    let Some(place) = place() else { return };
+    place.folder_with(&format!("{}/out", base_name("src")), base_name("out").as_bytes());
+    let (_, renamed) = both(&place, &["dep"], "cat $src/out; : > $out");
+    assert!(renamed.log.contains(&base_name("out")), "{}", renamed.log);
 }
 
 #[test]
@@ -106,4 +125,9 @@ fn what_cannot_be_renamed_cannot_be_recorded() {
     let spec = place.spec("cat $more/entangled; : > $out").with_placeholders(&slots(&["dep"])).unwrap();
     let run = Place::run_spec(&spec);
     assert!(run.ran.unrecordable[0].contains("cannot be told apart"), "{:?}", run.ran.unrecordable);
+    let name = format!("{}/folder/{}", base_name("src"), base_name("dep"));
+    place.folder_with(&name, b"");
+    let spec = place.spec("echo $src/folder/*; : > $out").with_placeholders(&slots(&["dep"])).unwrap();
+    let run = Place::run_spec(&spec);
+    assert!(run.ran.unrecordable[0].contains("a name with a hash"), "{:?}", run.ran.unrecordable);
 }

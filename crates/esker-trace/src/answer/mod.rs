@@ -29,7 +29,7 @@ use crate::store::Store;
 use look::{Found, Tree};
 use raw::{Raw, Slots};
 
-pub(crate) use modulo::{ALPHABET, HashPart, candidates, contains_any};
+pub(crate) use modulo::{ALPHABET, HashPart, candidates, contains_any, is_boundary};
 
 /// Contents smaller than this are read again rather than remembered, in bytes.
 const WORTH_REMEMBERING: u64 = 16 * 1024;

@@ -161,7 +161,8 @@ fn next_candidate(bytes: &[u8], mut at: usize) -> Option<usize> {
     None
 }
 
-fn is_boundary(byte: u8) -> bool {
+/// Whether a hash may end before this byte, or begin after it.
+pub(crate) fn is_boundary(byte: u8) -> bool {
     !IN_ALPHABET[usize::from(byte)]
 }
 

@@ -41,8 +41,8 @@ impl Spec {
                 format!("{}{}", hash.placeholder().as_str(), &name[HASH_LENGTH..])
             })
         };
-        let renamed_hashes: BTreeSet<String> = renamed.iter().map(|hash| hash.as_str().to_owned()).collect();
-        let renaming = Renaming::new(&renamed_hashes);
+        let hashes: BTreeSet<String> = renamed.iter().map(|hash| hash.as_str().to_owned()).collect();
+        let renaming = Renaming::new(&hashes);
         let rename = |bytes: &mut Vec<u8>| renaming.apply(bytes).map_err(|_| NoPlaceholders::Entangled);
         // Names of files can follow from those of variables.
         let variables = self.env.keys().map(|name| &name.0[..]);
@@ -57,12 +57,16 @@ impl Spec {
         values
             .chain(self.files.iter_mut().map(|file| &mut file.bytes))
             .try_for_each(|Bytes(it)| rename(it))?;
+        // What an input holds of an output's hash is no output's.
+        let of_inputs =
+            inputs.iter().filter_map(|input| hash(&input.base_name)).filter(|hash| renamed.contains(hash));
+        let of_inputs = of_inputs.map(|hash| hash.as_str().to_owned()).collect();
         let inputs =
             inputs.iter().map(|input| Input { base_name: base_name(&input.base_name), ..input.clone() });
         let inputs = Inputs::new(inputs.collect());
         for output in &mut self.outputs {
             *output = base_name(output);
         }
-        Ok(Self { inputs, renamed: renamed_hashes, ..self })
+        Ok(Self { inputs, renamed: of_inputs, ..self })
     }
 }

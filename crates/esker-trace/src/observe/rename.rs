@@ -6,17 +6,17 @@
 //!
 //! Invariant: in an input exactly those hashes are renamed that an answer about it is modulo of
 //! ([`crate::answer`]): such a view is one that another build with the same answers could have.
-//! Invariant: bytes that cannot be renamed without doubt (hashes that overlap, or a placeholder that
-//! is there already) are not shown at all.
+//! Invariant: bytes that cannot be renamed without doubt (hashes that overlap or are part of something
+//! longer, or a placeholder that is there already) are not shown at all.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-use crate::answer::{ALPHABET, HashPart, candidates};
+use crate::answer::{ALPHABET, HashPart, candidates, is_boundary};
 use crate::inputs::{HASH_LENGTH, Input};
 
-/// A hash that touches a piece, and one that overlaps with that, begin and end at most so far beyond it.
-const MARGIN: usize = 2 * (HASH_LENGTH - 1);
+/// A hash that touches a piece, and one that overlaps with that, begin and end less far beyond it.
+const MARGIN: usize = 2 * HASH_LENGTH;
 
 /// Why bytes cannot be shown under other hashes.
 #[derive(Debug, thiserror::Error)]
@@ -41,18 +41,29 @@ fn digit(byte: u8) -> Option<usize> {
     ALPHABET.iter().position(|letter| *letter == byte)
 }
 
+/// Where a hash is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Anywhere,
+    /// Between characters that no hash has.
+    Alone,
+}
+
 /// Which hashes are renamed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Renaming(HashSet<HashPart>);
+pub(crate) struct Renaming(HashMap<HashPart, Stands>);
 
 impl Renaming {
+    /// For what is given to a builder.
     pub(crate) fn new<'a>(hashes: impl IntoIterator<Item = &'a String>) -> Self {
-        Self(hashes.into_iter().filter_map(|hash| HashPart::parse(hash)).collect())
+        let hashes = hashes.into_iter().filter_map(|hash| HashPart::parse(hash));
+        Self(hashes.map(|hash| (hash, Stands::Anywhere)).collect())
     }
 
-    /// For what lies in an input, when these hashes are renamed.
+    /// For what lies in an input, when these hashes of inputs are renamed.
     pub(crate) fn inside(input: &Input, renamed: &BTreeSet<String>) -> Self {
-        Self::new(input.references.iter().filter(|hash| renamed.contains(*hash)))
+        let stands = |hash| if input.references.contains(hash) { Stands::Anywhere } else { Stands::Alone };
+        Self(renamed.iter().filter_map(|hash| Some((HashPart::parse(hash)?, stands(hash)))).collect())
     }
 
     /// Replaces each hash in place.
@@ -61,19 +72,20 @@ impl Renaming {
             return Ok(());
         }
         let mut free = 0;
-        let found = candidates(bytes).filter(|(_, part)| self.0.contains(part) || self.has_placeholder(part));
-        for (at, part) in found.collect::<Vec<_>>() {
-            if at < free || self.has_placeholder(&part) {
+        let stands = |part: &HashPart| self.0.get(part).or_else(|| self.0.get(&part.placeholder()));
+        let found = candidates(bytes).filter_map(|(at, part)| Some((at, part, *stands(&part)?)));
+        for (at, part, stands) in found.collect::<Vec<_>>() {
+            let end = at + HASH_LENGTH;
+            let around = [at.checked_sub(1).and_then(|at| bytes.get(at)), bytes.get(end)];
+            let is_alone = around.into_iter().flatten().all(|byte| is_boundary(*byte));
+            let is_placeholder = !self.0.contains_key(&part);
+            if at < free || is_placeholder || (stands == Stands::Alone && !is_alone) {
                 return Err(Entangled);
             }
-            free = at + HASH_LENGTH;
+            free = end;
             bytes[at..free].copy_from_slice(&part.placeholder().0);
         }
         Ok(())
-    }
-
-    fn has_placeholder(&self, part: &HashPart) -> bool {
-        self.0.contains(&part.placeholder())
     }
 
     /// The same for bytes that are handed over.
@@ -198,6 +210,21 @@ mod tests {
             if touches {
                 prop_assert!(read(&renaming, whole.as_bytes(), at, room).is_err());
             }
+        }
+
+        #[test]
+        fn a_hash_that_is_not_registered_is_renamed_where_it_stands_alone(a in hash(), b in hash()) {
+            let references = vec![b.clone()];
+            let input = Input { key: "k".into(), base_name: format!("{b}-k"), folder: "/".into(), references };
+            let renaming = Renaming::inside(&input, &BTreeSet::from([a.clone(), b.clone()]));
+            let renamed = |text: String| {
+                renaming.renamed(text.into_bytes()).ok().map(|bytes| String::from_utf8(bytes).unwrap())
+            };
+            let (one, two) = (part(&a).placeholder(), part(&b).placeholder());
+            let (one, two) = (one.as_str(), two.as_str());
+            prop_assert_eq!(renamed(format!("{a} /{a}-x{b}x")), Some(format!("{one} /{one}-x{two}x")));
+            prop_assert_eq!(renamed(format!("{a}x")), None);
+            prop_assert_eq!(renamed(format!("x{a}")), None);
         }
 
         #[test]

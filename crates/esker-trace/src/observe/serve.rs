@@ -223,7 +223,12 @@ impl Server {
         let own = self.inodes.of(number);
         let mut names = vec![(own, u32::from(libc::DT_DIR), b".".to_vec())];
         names.push((own, u32::from(libc::DT_DIR), b"..".to_vec()));
+        let renaming = self.renaming_of(node.slot)?;
         for (name, kind) in self.try_real(node, Real::names)? {
+            if renaming.renamed(name.clone()).ok().as_ref() != Some(&name) {
+                let error = io::Error::other("a name with a hash in it is not shown under another");
+                return Err(self.fault(node.slot, &node.path, &error));
+            }
             let kind = match kind {
                 FileType::Directory => libc::DT_DIR,
                 FileType::Symlink => libc::DT_LNK,

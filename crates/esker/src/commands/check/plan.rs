@@ -322,7 +322,7 @@ fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
     };
     if args.trace == Some(TraceMode::Off) {
         if proving == Proving::Eager {
-            let hint = "`--trace reuse --prove eager` observes builds and proves them".to_owned();
+            let hint = "with `--trace reuse` builds are observed and proven".to_owned();
             return Err(Failure::usage("`--prove eager` has nothing to prove without traces", Some(hint)));
         }
         return Ok(None);
@@ -331,7 +331,8 @@ fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
     let program = env::current_exe().map_err(|error| Failure::of(BROKEN, &error, None))?;
     let program = vec![program.display().to_string(), crate::exec_traced::NAME.to_owned()];
     let reuse = args.trace != Some(TraceMode::Record);
-    Ok(Some(TracePlan { reuse, asked: args.trace.is_some(), shadow, proving, folder, program }))
+    let asked = args.trace.is_some() || proving == Proving::Eager;
+    Ok(Some(TracePlan { reuse, asked, shadow, proving, folder, program }))
 }
 
 /// How this very program is started to watch over evaluators.
