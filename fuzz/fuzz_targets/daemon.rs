@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use std::io;
 
 use esker_nix::StorePath;
-use esker_nix::protocol::{BuildMode, Client, DerivedPath, Options, PathInfo, ProtocolError, SignatureCheck};
+use esker_nix::hash::Hash;
+use esker_nix::protocol::{
+    BuildMode, Client, DerivedPath, Options, OutputId, PathInfo, ProtocolError, SignatureCheck,
+};
 use libfuzzer_sys::fuzz_target;
 
-const REQUESTS: usize = 12;
+const REQUESTS: usize = 14;
 
 fuzz_target!(|bytes: &[u8]| {
     // Which request comes first.
@@ -30,6 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         signatures: Vec::new(),
         content_address: None,
     };
+    let output = OutputId { derivation: Hash::sha256(""), output: "out".to_owned() };
     let mut broken = false;
     for request in 0..2 * REQUESTS {
         let outcome = match (usize::from(*first) + request) % REQUESTS {
@@ -44,6 +48,8 @@ fuzz_target!(|bytes: &[u8]| {
             8 => client.build_paths_with_results(&wanted, BuildMode::Normal, &mut drop).map(drop),
             9 => client.nar_from_path(&path, &mut io::sink()),
             10 => client.add_build_log(&path, b"log"),
+            11 => client.query_realisation(&output).map(drop),
+            12 => client.register_realisation(&output, &path),
             _ => client.add_to_store_nar(&path, &info, SignatureCheck::Waived, &mut &b"nar"[..]),
         };
         match outcome {

@@ -16,11 +16,15 @@ mod aterm;
 mod byte_string;
 mod modulo;
 mod options;
+mod resolve;
+mod rewrites;
 
 pub use aterm::{ParseError, Problem};
 pub use byte_string::ByteString;
 pub use modulo::ModuloError;
 pub use options::{Options, OptionsError};
+pub use resolve::ResolveError;
+pub use rewrites::Rewrites;
 
 /// One step of building: run `builder` on these inputs, and expect these outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Source: the Nix manual, "Store object", references; `RefScanSink` in `libstore`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use crate::StorePath;
@@ -80,6 +80,57 @@ impl Write for Scanner {
     }
 }
 
+/// Passes on what is written to it with some hashes replaced by others, of equal length.
+///
+/// Source: `RewritingSink` in `libstore`. Call [`Rewriter::finish`] at the end.
+pub struct Rewriter<W> {
+    sink: W,
+    rewrites: BTreeMap<String, String>,
+    /// What was not passed on yet, too short for a hash.
+    tail: Vec<u8>,
+    /// Bytes that were passed on.
+    offset: u64,
+    places: BTreeMap<String, Vec<u64>>,
+}
+
+impl<W: Write> Rewriter<W> {
+    /// Replaces these hashes, each by a text that is as long.
+    pub fn new(rewrites: BTreeMap<String, String>, sink: W) -> Self {
+        Self { sink, rewrites, tail: Vec::new(), offset: 0, places: BTreeMap::new() }
+    }
+
+    /// Passes on the rest. Gives back the sink, and the offsets at which each hash was found.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn finish(mut self) -> io::Result<(W, BTreeMap<String, Vec<u64>>)> {
+        self.sink.write_all(&self.tail)?;
+        Ok((self.sink, self.places))
+    }
+}
+
+impl<W: Write> Write for Rewriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = std::mem::take(&mut self.tail);
+        text.extend_from_slice(bytes);
+        let found: Vec<(usize, String)> = hashes_in(&text, |hash| self.rewrites.contains_key(hash))
+            .map(|(at, hash)| (at, hash.to_owned()))
+            .collect();
+        for (at, hash) in found {
+            text[at..at + HASH_LENGTH].copy_from_slice(self.rewrites[&hash].as_bytes());
+            self.places.entry(hash).or_default().push(self.offset + at as u64);
+        }
+        self.tail = text.split_off(text.len().saturating_sub(HASH_LENGTH - 1));
+        self.sink.write_all(&text)?;
+        self.offset += text.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -108,6 +159,30 @@ mod tests {
             let found = scanner.finish();
             prop_assert!(found.contains(&path(&hash)));
             prop_assert_eq!(found.len(), 1 + usize::from(text.contains(&"z".repeat(32)) && hash != "z".repeat(32)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_hash_is_replaced_wherever_the_pieces_end(
+            before in "[a-z0-9/. -]{0,70}", after in "[/. -]{0,70}",
+            hash in "[0-9a-df-np-sv-z]{32}", cuts in prop::collection::vec(1usize..50, 0..9),
+        ) {
+            let zeros = "\0".repeat(32);
+            let before = before.replace(&hash, "");
+            let text = format!("{before}/{hash}{after}{hash}");
+            let mut rewriter = Rewriter::new([(hash.clone(), zeros.clone())].into(), Vec::new());
+            let mut rest = text.as_bytes();
+            for cut in cuts {
+                let (piece, more) = rest.split_at(cut.min(rest.len()));
+                rewriter.write_all(piece).unwrap();
+                rest = more;
+            }
+            rewriter.write_all(rest).unwrap();
+            let (written, places) = rewriter.finish().unwrap();
+            prop_assert_eq!(String::from_utf8(written).unwrap(), text.replace(&hash, &zeros));
+            let second = before.len() + 1 + 32 + after.len();
+            prop_assert_eq!(&places[&hash], &[before.len() as u64 + 1, second as u64]);
         }
     }
 

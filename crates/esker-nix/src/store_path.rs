@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 mod compute;
 
+pub use compute::SelfReference;
 pub(crate) use compute::output_name;
 
 /// The only store directory we support. Every path inside another one would have another hash.

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::json;
-
-use super::ProtocolError;
 use super::plain_text::plain_text;
 use super::wire::{Reader, Writer, wire_enum};
+use super::{ProtocolError, realisation};
 use crate::StorePath;
 
 /// From this minor version on, results carry processor times.
@@ -140,11 +137,8 @@ impl BuildResult {
         }
         writer.list(&self.built_outputs, |writer, (output, path)| {
             let id = format!("sha256:{:064}!{output}", 0);
-            let realisation = json!({
-                "id": id, "outPath": path.base_name(), "signatures": [], "dependentRealisations": {}
-            });
             writer.bytes(&id)?;
-            writer.bytes(realisation.to_string())
+            writer.bytes(realisation::print(&id, path))
         })
     }
 }
@@ -168,21 +162,10 @@ fn write_time<W: Write>(writer: &mut Writer<W>, time: Option<Duration>) -> Resul
     }
 }
 
-/// The part of a realisation that matters here. Nix writes a base name.
-#[derive(Deserialize)]
-struct Realisation {
-    #[serde(rename = "outPath")]
-    out_path: String,
-}
-
 /// `sha256:…!out`, and the realisation as JSON.
 fn read_realisation<R: Read>(reader: &mut Reader<R>) -> Result<(String, StorePath), ProtocolError> {
     let id = reader.string()?;
     let (_, output) =
         id.split_once('!').ok_or_else(|| ProtocolError::malformed("a realisation without output name"))?;
-    let Realisation { out_path } = serde_json::from_slice(&reader.bytes()?)
-        .map_err(|error| ProtocolError::malformed(format!("a wrong realisation: {error}")))?;
-    let path = StorePath::from_base_name(&out_path)
-        .map_err(|error| ProtocolError::malformed(format!("a wrong realisation: {error}")))?;
-    Ok((output.to_owned(), path))
+    Ok((output.to_owned(), realisation::read(reader)?))
 }

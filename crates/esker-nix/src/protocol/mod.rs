@@ -7,7 +7,7 @@
 //! - [`wire`]: numbers, strings, lists and frames.
 //! - [`Client`]: the handshake, the conversation around each request, and the requests.
 //! - [`BuildLog`]: what the daemon reports while it works.
-//! - [`BuildResult`], [`DerivedPath`], [`PathInfo`], …: what is asked and answered.
+//! - [`BuildResult`], [`DerivedPath`], [`PathInfo`], [`OutputId`], …: what is asked and answered.
 //!
 //! Invariant: no byte a daemon sends makes us panic or allocate more than a small multiple of
 //! what has arrived. A declared length alone never does.
@@ -22,6 +22,7 @@ mod ops;
 mod options;
 mod path_info;
 mod plain_text;
+mod realisation;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -34,3 +35,4 @@ pub use log::{ActivityKind, BuildLog, Field, Progress, ResultKind};
 pub use ops::{BuildMode, Missing, SignatureCheck};
 pub use options::{Level, Options};
 pub use path_info::PathInfo;
+pub use realisation::OutputId;

@@ -12,7 +12,9 @@ use std::thread;
 use super::client::{read_report, to_trace};
 use super::nar_copy::copy_nar;
 use super::wire::{Reader, Writer};
-use super::{BuildLog, BuildResult, Client, DerivedPath, Options, PathInfo, ProtocolError};
+use super::{
+    BuildLog, BuildResult, Client, DerivedPath, Options, OutputId, PathInfo, ProtocolError, realisation,
+};
 use crate::StorePath;
 
 /// How many temporary roots are requested before the answers are read. All requests of a batch,
@@ -70,6 +72,8 @@ enum Op {
     AddToStoreNar = 39,
     QueryMissing = 40,
     QueryDerivationOutputMap = 41,
+    RegisterDrvOutput = 42,
+    QueryRealisation = 43,
     AddBuildLog = 45,
     BuildPathsWithResults = 46,
 }
@@ -133,6 +137,31 @@ impl<R: Read + Send, W: Write + Send> Client<R, W> {
             Op::QueryDerivationOutputMap,
             |writer| writer.store_path(drv),
             |reader| reader.list(|reader| Ok((reader.string()?, reader.optional_store_path()?))),
+        )
+    }
+
+    /// Which path an output was realised to, if it was. The path is valid.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Daemon`] when content-addressed derivations are not switched on.
+    pub fn query_realisation(&mut self, output: &OutputId) -> Result<Option<StorePath>, ProtocolError> {
+        self.ask(
+            Op::QueryRealisation,
+            |writer| writer.bytes(output.to_text()),
+            |reader| Ok(reader.list::<_, Vec<_>>(realisation::read)?.into_iter().next()),
+        )
+    }
+
+    /// Has Nix know that an output was realised to `path`, which must be valid.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Daemon`] when it knows of another path, and when content-addressed
+    /// derivations are not switched on.
+    pub fn register_realisation(&mut self, output: &OutputId, path: &StorePath) -> Result<(), ProtocolError> {
+        self.ask(
+            Op::RegisterDrvOutput,
+            |writer| writer.bytes(realisation::print(&output.to_text(), path)),
+            |_| Ok(()),
         )
     }
 

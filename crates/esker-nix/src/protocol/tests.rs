@@ -13,6 +13,7 @@ use super::nar_copy::copy_nar;
 use super::wire::{Reader, Writer};
 use super::*;
 use crate::StorePath;
+use crate::hash::Hash;
 
 fn written(write: impl FnOnce(&mut Writer<Vec<u8>>) -> Result<(), ProtocolError>) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
@@ -243,9 +244,10 @@ fn converse(bytes: &[u8]) {
         signatures: Vec::new(),
         content_address: None,
     };
-    for first in 0..11 {
+    let output = OutputId { derivation: Hash::sha256(""), output: "out".to_owned() };
+    for first in 0..13 {
         let Ok(mut client) = Client::connect(bytes, io::sink()) else { return };
-        for op in (0..11).map(|op| (op + first) % 11) {
+        for op in (0..13).map(|op| (op + first) % 13) {
             let _ = match op {
                 0 => client.set_options(&Options::default()),
                 1 => client.query_valid_paths(std::slice::from_ref(&path)).map(drop),
@@ -257,6 +259,8 @@ fn converse(bytes: &[u8]) {
                 7 => client.build_paths_with_results(&wanted, BuildMode::Normal, &mut drop).map(drop),
                 8 => client.nar_from_path(&path, &mut io::sink()),
                 9 => client.add_build_log(&path, b"log"),
+                10 => client.query_realisation(&output).map(drop),
+                11 => client.register_realisation(&output, &path),
                 _ => client.add_to_store_nar(&path, &info, SignatureCheck::Waived, &mut &b"nar"[..]),
             };
         }

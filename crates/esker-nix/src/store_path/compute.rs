@@ -9,6 +9,15 @@ use crate::base32;
 use crate::derivation::Method;
 use crate::hash::{Algorithm, Hash};
 
+/// Whether content refers to the path at which it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelfReference {
+    /// It does.
+    Present,
+    /// It does not.
+    Absent,
+}
+
 impl StorePath {
     /// The path of a file with this content (by its SHA-256) and these references, as `.drv` files
     /// and `builtins.toFile` have it.
@@ -34,6 +43,44 @@ impl StorePath {
                 from_fingerprint("output:out", &inner, name)
             }
         }
+    }
+
+    /// The path of content that was hashed after it was made: [`StorePath::for_fixed_output`] with
+    /// `references` to other paths, and perhaps to `itself`. Only a SHA-256 of the NAR permits any.
+    ///
+    /// # Errors
+    /// When the name is not one.
+    pub fn for_content(
+        name: &str,
+        method: Method,
+        hash: &Hash,
+        references: &BTreeSet<&Self>,
+        itself: SelfReference,
+    ) -> Result<Self, NameError> {
+        if method != Method::Nar || hash.algorithm() != Algorithm::Sha256 {
+            return Self::for_fixed_output(name, method, hash);
+        }
+        let mut kind = with_references("source", references);
+        if itself == SelfReference::Present {
+            kind.push_str(":self");
+        }
+        from_fingerprint(&kind, hash, name)
+    }
+
+    /// Where the builder of `drv` makes an output whose path follows from its content: no such path
+    /// is ever valid (`makeFallbackPath` in `libstore`).
+    ///
+    /// # Errors
+    /// When the names do not make one.
+    pub fn for_scratch(drv: &Self, output: &str) -> Result<Self, NameError> {
+        let kind = format!("rewrite:{}:name:{output}", drv.base_name());
+        let zeros = Hash::from_bytes(Algorithm::Sha256, &[0; 32]).expect("SHA-256 yields 32 bytes");
+        from_fingerprint(&kind, &zeros, &Self::name_of_output(drv, output))
+    }
+
+    /// What the store path of an output of `drv` is called.
+    pub fn name_of_output(drv: &Self, output: &str) -> String {
+        output_name(drv.name().strip_suffix(".drv").unwrap_or(drv.name()), output)
     }
 
     /// The path of the output of a derivation that is called `name`, by the derivation's hash.
