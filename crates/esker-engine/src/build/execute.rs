@@ -17,7 +17,7 @@ use esker_nix::protocol::{
 use esker_nix::tool::Nix;
 
 use super::connection::{Connection, Process};
-use super::outcome::{Limits, Verdict};
+use super::outcome::{Limits, Verdict, with_reason};
 use super::resolve::NodeSpec;
 use super::schedule::{Lane, NodeId};
 use crate::event::{Action, BuildFailureKind, Explanation, Reason};
@@ -301,12 +301,21 @@ impl Builder {
                 opened
             }
         };
+        let alone = Options { use_substitutes: false, ..self.options.clone() };
         if let Some(tracer) = self.tracer.as_deref().filter(|_| task.spec.action == Action::Build) {
             let mut listener = Traced { task, builder: self, unproven };
             let attempt = tracer.attempt(&mut connection.client, &task.spec.drv, &mut listener);
             self.set_builder(None);
             match attempt.map_err(|error| broken(error.to_string()))? {
                 Attempt::Ended(verdict) => return Ok(verdict),
+                Attempt::Realised(passed) => {
+                    let verdict = self.ask_nix(connection, task, &alone)?;
+                    return Ok(match verdict.failure {
+                        None => Verdict { outputs: verdict.outputs, ..passed },
+                        Some(_) => verdict,
+                    });
+                }
+                Attempt::Known => return self.ask_nix(connection, task, &alone),
                 Attempt::Untraced(why) => {
                     let explanation = Explanation { detail: Some(why), ..Explanation::of(Reason::Untraced) };
                     (self.listener)(Report::Explained { node: task.node, explanation });
@@ -314,17 +323,28 @@ impl Builder {
             }
         }
         (self.listener)(Report::Began { node: task.node });
-        let substitutes = self.options.use_substitutes && task.spec.substitutes;
-        let options = Options { use_substitutes: substitutes, ..self.options.clone() };
-        connection.client.set_options(&options).map_err(|error| broken(error.to_string()))?;
+        let options = if task.spec.substitutes { &self.options } else { &alone };
+        self.ask_nix(connection, task, options)
+    }
+
+    /// Has the daemon build it, or find that it does not have to. `Err` when the connection is of no
+    /// further use.
+    fn ask_nix(
+        &self,
+        connection: &mut Connection,
+        task: &Wanted,
+        options: &Options,
+    ) -> Result<Verdict, Box<Verdict>> {
+        let broken = |message: String| Box::new(Verdict::broken(BuildFailureKind::Broken, message));
+        connection.client.set_options(options).map_err(|error| broken(error.to_string()))?;
         let wanted = [DerivedPath::all_outputs(task.spec.drv.clone())];
         let mode = if task.spec.action == Action::Rebuild { BuildMode::Check } else { BuildMode::Normal };
         let mut ear = Ear::new(task.node, &self.listener);
         let results = connection.client.build_paths_with_results(&wanted, mode, &mut |log| ear.hear(log));
         let limits = Limits::of(&self.options);
         let mut verdict = match results {
-            Ok(results) => match results.first() {
-                Some((_, result)) => Verdict::from_result(result, limits),
+            Ok(results) => match results.into_iter().next() {
+                Some((_, result)) => Verdict::from_result(&with_reason(result, ear.error.take()), limits),
                 None => *broken("the Nix daemon gave no result".to_owned()),
             },
             Err(ProtocolError::Daemon { message, .. }) => Verdict::from_words(None, &message, limits),
@@ -417,11 +437,13 @@ struct Ear<'a> {
     told: Option<Instant>,
     /// Where a failed build can be looked at (`--keep-failed`).
     kept: Option<String>,
+    /// The last thing that it said went wrong.
+    error: Option<String>,
 }
 
 impl<'a> Ear<'a> {
     fn new(node: NodeId, listener: &'a Listener) -> Self {
-        Self { node, listener, transfers: HashMap::new(), told: None, kept: None }
+        Self { node, listener, transfers: HashMap::new(), told: None, kept: None, error: None }
     }
 
     /// Takes the lines as they are: one may be all the memory that should be spent on it.
@@ -440,7 +462,10 @@ impl<'a> Ear<'a> {
             BuildLog::Start { id, kind: ActivityKind::CopyPath, .. } => {
                 self.transfers.insert(id, (0, 0));
             }
-            BuildLog::Message { text } => self.kept = self.kept.take().or_else(|| kept_folder(&text)),
+            BuildLog::Message { text } => {
+                self.kept = self.kept.take().or_else(|| kept_folder(&text));
+                self.error = error(&text).or_else(|| self.error.take());
+            }
             log => {
                 if let Some((_, phase)) = log.phase() {
                     (self.listener)(Report::Phase {
@@ -467,6 +492,12 @@ impl<'a> Ear<'a> {
         let (done, expected) = (sum(|transfer| transfer.0), sum(|transfer| transfer.1));
         (self.listener)(Report::Transfer { node: self.node, done, expected });
     }
+}
+
+/// `error: …`, on one line or several.
+fn error(text: &[u8]) -> Option<String> {
+    let lines: Vec<String> = text.split(|byte| *byte == b'\n').map(crate::text::plain).collect();
+    Some(lines.join("\n").strip_prefix("error:")?.trim().to_owned())
 }
 
 /// `note: keeping build directory '/tmp/nix-build-x.drv-0'`, or with double quotes.

@@ -16,22 +16,24 @@ pub(crate) struct Verdict {
     pub(crate) outputs: Vec<(String, String)>,
     /// It was not built: the result comes from a trace.
     pub(crate) reuse: Option<Reuse>,
+    /// It was not built: the outputs were there.
+    pub(crate) is_there: bool,
 }
 
 impl Verdict {
+    pub(crate) fn passed(outputs: Vec<(String, String)>, reuse: Option<Reuse>) -> Self {
+        let (conclusion, failure, exit_code) = (Conclusion::Passed, None, None);
+        Self { conclusion, failure, exit_code, outputs, reuse, is_there: false }
+    }
+
     pub(crate) fn broken(kind: BuildFailureKind, message: String) -> Self {
-        Self {
-            conclusion: Conclusion::Broken,
-            failure: Some((kind, message)),
-            exit_code: None,
-            outputs: Vec::new(),
-            reuse: None,
-        }
+        let (conclusion, failure) = (Conclusion::Broken, Some((kind, message)));
+        Self { conclusion, failure, ..Self::passed(Vec::new(), None) }
     }
 
     pub(crate) fn cancelled() -> Self {
         let failure = Some((BuildFailureKind::Cancelled, "cancelled".to_owned()));
-        Self { conclusion: Conclusion::Cancelled, failure, exit_code: None, outputs: Vec::new(), reuse: None }
+        Self { conclusion: Conclusion::Cancelled, failure, ..Self::passed(Vec::new(), None) }
     }
 
     /// Who is to blame follows from Nix's status, and where that says too little from its words.
@@ -39,13 +41,8 @@ impl Verdict {
         let outputs: Vec<(String, String)> =
             result.built_outputs.iter().map(|(name, path)| (name.clone(), path.to_string())).collect();
         if result.status.is_success() {
-            return Self {
-                conclusion: Conclusion::Passed,
-                failure: None,
-                exit_code: None,
-                outputs,
-                reuse: None,
-            };
+            let there = [BuildStatus::AlreadyValid, BuildStatus::ResolvesToAlreadyValid];
+            return Self { is_there: there.contains(&result.status), ..Self::passed(outputs, None) };
         }
         Self { outputs, ..Self::from_words(Some(result.status), &result.message, limits) }
     }
@@ -90,7 +87,7 @@ impl Verdict {
             message.push_str(&format!("\nit may have been caused by {FULL_DISK}"));
         }
         let exit_code = number_after(text, "exit code ");
-        Self { conclusion, failure: Some((kind, message)), exit_code, outputs: Vec::new(), reuse: None }
+        Self { conclusion, failure: Some((kind, message)), exit_code, ..Self::passed(Vec::new(), None) }
     }
 
     /// Adds a line, unless it is empty, to what is said of a failure.
@@ -101,6 +98,34 @@ impl Verdict {
         }
     }
 }
+
+/// The result with its reason. Of a derivation that it built in another form (because an input is
+/// content-addressed) Nix tells that it failed, and why only among what it `said` meanwhile.
+pub(crate) fn with_reason(mut result: BuildResult, said: Option<String>) -> BuildResult {
+    let hidden = result.message.is_empty() || result.message.starts_with("build of resolved derivation");
+    let Some(said) = said.filter(|_| hidden && !result.status.is_success()) else { return result };
+    if result.status == BuildStatus::DependencyFailed {
+        let any = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
+        result.status = match () {
+            () if any(&["timed out after"]) => BuildStatus::TimedOut,
+            () if any(&["Reason: builder failed"]) => BuildStatus::PermanentFailure,
+            () if any(&OUTPUT_REJECTED) => BuildStatus::OutputRejected,
+            () => BuildStatus::MiscFailure,
+        };
+    }
+    result.message = said;
+    result
+}
+
+/// Words for what can be wrong with an output.
+const OUTPUT_REJECTED: [&str; 6] = [
+    "is not allowed to refer",
+    "is too large at",
+    "cycle detected",
+    "rejecting this build output",
+    "should be a non-executable regular file",
+    "failed to produce output",
+];
 
 /// The limits that a build ran under, in seconds; `None`: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,6 +260,23 @@ mod tests {
         let sentence = "builder failed to produce output path for output 'out'";
         check(BuildStatus::OutputRejected, text, BuildFailureKind::Builder, sentence);
         check(BuildStatus::MiscFailure, text, BuildFailureKind::Builder, sentence);
+    }
+
+    #[test]
+    fn what_failed_in_another_form_failed_for_its_reason() {
+        let hidden = "build of resolved derivation '/nix/store/y-a.drv' failed";
+        let said = "Cannot build '/nix/store/y-a.drv'.\n       Reason: builder failed with exit code 3.";
+        let result = |status, message| with_reason(result(status, message), Some(said.to_owned()));
+        for result in
+            [result(BuildStatus::DependencyFailed, hidden), result(BuildStatus::PermanentFailure, "")]
+        {
+            assert_eq!(result.status, BuildStatus::PermanentFailure);
+            let verdict = Verdict::from_result(&result, Limits::default());
+            let failure = (BuildFailureKind::Builder, "builder failed with exit code 3".to_owned());
+            assert_eq!((verdict.failure, verdict.exit_code), (Some(failure), Some(3)));
+        }
+        let other = result(BuildStatus::DependencyFailed, "2 dependencies failed");
+        assert_eq!(other.message, "2 dependencies failed");
     }
 
     #[test]

@@ -167,7 +167,9 @@ impl Run<'_> {
         verdict: Verdict,
         evaluation: &mut Evaluation<'_>,
     ) -> Result<(), RunError> {
-        if verdict.reuse.is_none() {
+        // What Nix was asked to build may turn out to be there.
+        let is_there = verdict.is_there && self.running.get(&node).is_some_and(|running| !running.begun);
+        if verdict.reuse.is_none() && !is_there {
             self.begin(node);
         }
         let Some(running) = self.running.remove(&node) else { return Ok(()) };
@@ -183,6 +185,7 @@ impl Run<'_> {
         });
         match spec.action {
             _ if verdict.reuse.is_some() => self.summary.reused += 1,
+            _ if is_there => {}
             Action::Fetch if passed => self.summary.fetched += 1,
             Action::Build | Action::Rebuild if passed => self.summary.built += 1,
             _ => {}
@@ -196,11 +199,13 @@ impl Run<'_> {
                 failure: failure.clone(),
                 outputs: verdict.outputs.clone(),
                 reuse: verdict.reuse.clone(),
+                is_there,
             },
         );
         let (drv, name, outputs) = (spec.drv.to_string(), spec.name, verdict.outputs);
         self.tell(&match verdict.reuse {
             Some(reuse) => Event::Reused { drv, name, reuse, outputs },
+            None if is_there => Event::Present { drv, name, how: Present::Store },
             None => Event::BuildFinished {
                 drv,
                 name,

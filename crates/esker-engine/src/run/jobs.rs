@@ -26,12 +26,17 @@ pub(super) struct End {
     pub(super) failure: Option<BuildFailure>,
     pub(super) outputs: Vec<(String, String)>,
     pub(super) reuse: Option<Reuse>,
+    /// Nothing was built: the outputs were there.
+    pub(super) is_there: bool,
 }
 
 impl End {
     pub(super) fn outcome(&self, drv: &StorePath) -> Outcome {
         if let Some(reuse) = &self.reuse {
             return Outcome::Reused { reuse: reuse.clone() };
+        }
+        if self.is_there {
+            return Outcome::InStore;
         }
         match (self.conclusion, self.action, &self.failure) {
             (Conclusion::Passed, Action::Fetch, _) => Outcome::Fetched { seconds: self.seconds },

@@ -6,8 +6,10 @@
 //!
 //! Invariant: what cannot be observed completely is left to Nix, and nothing is reused of it.
 
+mod address;
 mod checks;
 mod closure;
+mod earlier;
 mod explain;
 mod graph;
 mod machine;
@@ -16,6 +18,7 @@ mod process;
 mod prove;
 mod recipe;
 mod register;
+mod resolved;
 mod run;
 mod skeleton;
 mod structured;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use esker_nix::StorePath;
-use esker_nix::derivation::{Derivation, Output};
-use esker_nix::hash::Hash;
+use esker_nix::derivation::{Derivation, Method, Output, Rewrites};
+use esker_nix::hash::{Algorithm, Hash};
 use serde_json::{Map, Value};
 
 use super::graph::Graphs;
@@ -33,6 +33,9 @@ pub(crate) struct Recipe {
 
 /// Features that only Nix itself provides to a builder.
 const NIX_ONLY: [&str; 4] = ["kvm", "recursive-nix", "uid-range", "apple-virt"];
+/// A feature that Nix offers wherever such derivations are switched on, and without them refuses itself.
+const OF_EVERY_MACHINE: &str = "ca-derivations";
+
 /// Why `derivation` is left to Nix, if it is.
 ///
 /// `features` are the system features of this machine: what needs another one goes to another
@@ -45,8 +48,13 @@ pub(crate) fn why_not(derivation: &Derivation, system: &str, features: &[String]
     if derivation.outputs.values().any(|output| matches!(output, Output::Fixed { .. })) {
         return Some("its output is fixed".to_owned());
     }
-    if !derivation.outputs.values().all(|output| matches!(output, Output::InputAddressed(_))) {
-        return Some("its output paths follow from their content".to_owned());
+    for output in derivation.outputs.values() {
+        match output {
+            Output::Impure { .. } => return Some("it is impure".to_owned()),
+            Output::Floating { algorithm: Algorithm::Sha256, method: Method::Nar | Method::Flat } => {}
+            Output::Floating { .. } => return Some("its outputs are hashed in an unusual way".to_owned()),
+            Output::InputAddressed(_) | Output::Deferred | Output::Fixed { .. } => {}
+        }
     }
     if derivation.builder.starts_with(b"builtin:") || derivation.system != system {
         return Some(format!("it is for {}", derivation.system));
@@ -57,11 +65,12 @@ pub(crate) fn why_not(derivation: &Derivation, system: &str, features: &[String]
     let missing = |feature: &&String| {
         NIX_ONLY.contains(&feature.as_str()) || !features.iter().any(|ours| ours == *feature)
     };
-    let feature = options.required_system_features.iter().find(missing);
+    let mut required = options.required_system_features.iter().filter(|feature| *feature != OF_EVERY_MACHINE);
+    let feature = required.find(missing);
     feature.map(|feature| format!("it requires the system feature {feature}"))
 }
 
-/// The recipe of an input-addressed derivation, the store path of which is `drv`.
+/// The recipe of a derivation all outputs of which have paths; its own is `drv`.
 pub(crate) fn recipe(
     drv: &StorePath,
     derivation: &Derivation,
@@ -70,10 +79,10 @@ pub(crate) fn recipe(
     cores: u64,
     nix: Version,
 ) -> Recipe {
-    let placeholders = Placeholders::of(derivation);
+    let placeholders = Rewrites::of_outputs(derivation);
     let mut recipe = Recipe {
         builder: derivation.builder.as_bytes().to_vec(),
-        arguments: derivation.arguments.iter().map(|argument| placeholders.replace(argument)).collect(),
+        arguments: derivation.arguments.iter().map(|argument| placeholders.apply(argument)).collect(),
         environment: BTreeMap::new(),
         files: Vec::new(),
         added: Vec::new(),
@@ -96,7 +105,7 @@ pub(crate) fn recipe(
                 let path = format!("{folder}/{file}");
                 recipe.set(variable, &path);
                 recipe.added.push((variable.to_owned(), path.into_bytes()));
-                recipe.add(file, placeholders.replace(&content));
+                recipe.add(file, placeholders.apply(&content));
             }
         }
         (_, graphs) => {
@@ -140,7 +149,7 @@ impl Recipe {
         self.files.push((name.to_owned(), content));
     }
 
-    fn add_variables(&mut self, derivation: &Derivation, placeholders: &Placeholders) {
+    fn add_variables(&mut self, derivation: &Derivation, placeholders: &Rewrites) {
         let as_files = derivation.variable("passAsFile").map(|names| names.to_string_lossy().into_owned());
         let as_files: Vec<&str> = as_files.as_deref().unwrap_or_default().split_whitespace().collect();
         for (name, value) in &derivation.environment {
@@ -148,52 +157,10 @@ impl Recipe {
                 let file = format!(".attr-{}", Hash::sha256(name.as_bytes()).to_nix32());
                 let variable = [name.as_bytes(), b"Path"].concat();
                 self.environment.insert(variable, format!("{BUILD_FOLDER}/{file}").into_bytes());
-                self.files.push((file, placeholders.replace(value)));
+                self.files.push((file, placeholders.apply(value)));
             } else {
-                self.environment.insert(placeholders.replace(name), placeholders.replace(value));
+                self.environment.insert(placeholders.apply(name), placeholders.apply(value));
             }
         }
-    }
-}
-
-/// What `builtins.placeholder` gives for each output, and the output's path.
-struct Placeholders(Vec<(Vec<u8>, Vec<u8>)>);
-
-impl Placeholders {
-    fn of(derivation: &Derivation) -> Self {
-        let one = |(name, output): (&String, &Output)| {
-            let placeholder = format!("/{}", Hash::sha256(format!("nix-output:{name}")).to_nix32());
-            Some((placeholder.into_bytes(), output.path()?.as_str().as_bytes().to_vec()))
-        };
-        Self(derivation.outputs.iter().filter_map(one).collect())
-    }
-
-    fn replace(&self, text: &[u8]) -> Vec<u8> {
-        let (mut replaced, mut rest) = (Vec::with_capacity(text.len()), text);
-        while let Some(at) = rest.iter().position(|byte| *byte == b'/') {
-            replaced.extend_from_slice(&rest[..at]);
-            rest = &rest[at..];
-            let found = self.0.iter().find(|(placeholder, _)| rest.starts_with(placeholder));
-            let (length, path) =
-                found.map_or((1, &b"/"[..]), |(placeholder, path)| (placeholder.len(), path));
-            replaced.extend_from_slice(path);
-            rest = &rest[length..];
-        }
-        replaced.extend_from_slice(rest);
-        replaced
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_are_replaced_wherever_they_are() {
-        let out = b"/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9".to_vec();
-        let placeholders = Placeholders(vec![(out.clone(), b"/nix/store/x".to_vec())]);
-        let text = [b"a/", &out[..], b"b", &out[..], &out[..], b"/"].concat();
-        assert_eq!(placeholders.replace(&text), b"a//nix/store/xb/nix/store/x/nix/store/x/");
-        assert_eq!(placeholders.replace(&out[..20]), &out[..20]);
     }
 }

@@ -11,6 +11,8 @@ use esker_nix::protocol::{Client, PathInfo, ProtocolError, SignatureCheck};
 use esker_nix::references::Scanner;
 use tempfile::TempDir;
 
+use super::address;
+
 /// One output, as it was left behind.
 pub(crate) struct Made {
     pub(crate) name: String,
@@ -22,6 +24,10 @@ pub(crate) struct Made {
     pub(crate) references: BTreeSet<StorePath>,
     /// An empty file or an empty folder.
     pub(crate) empty: bool,
+    /// Hashes in it that have to be replaced by others.
+    pub(crate) rewrites: BTreeMap<String, String>,
+    /// How its path follows from its content, if it does.
+    pub(crate) content_address: Option<String>,
     /// Goes with it.
     pub(crate) keep: Option<TempDir>,
 }
@@ -66,6 +72,8 @@ pub(crate) fn examine(
         nar_size,
         references: scanner.finish(),
         empty: is_empty(folder),
+        rewrites: BTreeMap::new(),
+        content_address: None,
         keep: None,
     })
 }
@@ -117,6 +125,13 @@ fn is_empty(folder: &Path) -> bool {
 /// Makes all outputs valid, those that others refer to first.
 pub(crate) fn register(client: &mut Client, deriver: &StorePath, made: &[Made]) -> Result<(), RegisterError> {
     for made in in_order(made).map_err(|_| RegisterError::Circle)? {
+        if made.content_address.is_some() {
+            // Another derivation may have given the same.
+            client.add_temp_roots(std::slice::from_ref(&made.path))?;
+            if client.query_path_info(&made.path)?.is_some() {
+                continue;
+            }
+        }
         let info = PathInfo {
             deriver: Some(deriver.clone()),
             nar_hash: made.nar_hash,
@@ -125,12 +140,10 @@ pub(crate) fn register(client: &mut Client, deriver: &StorePath, made: &[Made]) 
             nar_size: made.nar_size,
             ultimate: true,
             signatures: Vec::new(),
-            content_address: None,
+            content_address: made.content_address.clone(),
         };
-        let mut nar = as_stream(&made.folder).map_err(|error| {
-            let source = NarError::Stream(error);
-            RegisterError::Read { name: made.name.clone(), source }
-        })?;
+        let mut nar =
+            as_stream(made).map_err(|source| RegisterError::Read { name: made.name.clone(), source })?;
         client.add_to_store_nar(&made.path, &info, SignatureCheck::Waived, &mut nar)?;
     }
     Ok(())
@@ -183,12 +196,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The archive of a tree, to be read.
-fn as_stream(folder: &Path) -> io::Result<Box<dyn Read>> {
+/// The archive of an output, to be read.
+fn as_stream(made: &Made) -> Result<Box<dyn Read>, NarError> {
     const IN_MEMORY: u64 = 4 << 20;
-    let mut spool = tempfile::SpooledTempFile::new(IN_MEMORY as usize);
-    nar::dump(folder, &mut spool).map_err(io::Error::other)?;
-    io::Seek::rewind(&mut spool)?;
+    let spool = tempfile::SpooledTempFile::new(IN_MEMORY as usize);
+    let mut spool = address::dump(&made.folder, &made.rewrites, spool)?;
+    io::Seek::rewind(&mut spool).map_err(NarError::Stream)?;
     Ok(Box::new(spool))
 }
 

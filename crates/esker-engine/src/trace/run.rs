@@ -8,6 +8,7 @@ use esker_nix::StorePath;
 use esker_trace::exec::{Bytes, End, FileToPlace, Limits, Ran, Spec};
 use esker_trace::store::{Produced, ProducedOutput};
 
+use super::address;
 use super::machine::Machine;
 use super::outputs;
 use super::process;
@@ -82,27 +83,29 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Every output, or why it is not taken.
+/// Every output at its final path, or why it is not taken.
 pub(super) fn outputs(subject: &Subject, ran: &Ran) -> Result<Vec<Made>, outputs::Rejected> {
     let own = subject.output_paths().map(|(_, path)| path.clone());
     let candidates: Vec<StorePath> = subject.closure.iter().cloned().chain(own).collect();
     let places =
         ran.outputs.iter().filter_map(|output| Some((output.base_name.as_str(), output.path.clone()?)));
     let without = &subject.demands.without_references;
-    outputs::collect(&subject.drv, subject.output_paths(), &places.collect(), &candidates, without)
+    let drv = &subject.resolved.drv;
+    let made = outputs::collect(drv, subject.output_paths(), &places.collect(), &candidates, without)?;
+    address::address(drv, made, &subject.resolved.floating(), subject.nix)
 }
 
-pub(super) fn produced(subject: &Subject, made: &[Made], took: Duration) -> Produced {
+pub(super) fn produced(subject: &Subject, all: &[Made], took: Duration) -> Produced {
     let output = |made: &Made| ProducedOutput {
         name: made.name.clone(),
         nar_hash: hash_text(&made.nar_hash),
         nar_size: made.nar_size,
-        references: made.references.iter().filter_map(|path| subject.reference_to(path)).collect(),
+        references: made.references.iter().filter_map(|path| subject.reference_to(path, all)).collect(),
         is_empty: made.empty,
         store_base_name: made.path.base_name().to_owned(),
     };
     Produced {
-        outputs: made.iter().map(output).collect(),
+        outputs: all.iter().map(output).collect(),
         seconds: took.as_secs_f64(),
         log: subject.drv.to_string(),
     }
@@ -145,5 +148,5 @@ pub(super) fn failure(ran: &Ran, machine: &Machine) -> Option<Verdict> {
 
 pub(super) fn failed(kind: BuildFailureKind, message: String, exit_code: Option<i64>) -> Verdict {
     let failure = Some((kind, message));
-    Verdict { conclusion: Conclusion::Failed, failure, exit_code, outputs: Vec::new(), reuse: None }
+    Verdict { conclusion: Conclusion::Failed, failure, exit_code, ..Verdict::passed(Vec::new(), None) }
 }

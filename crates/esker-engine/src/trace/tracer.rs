@@ -1,6 +1,6 @@
 //! One attempt at one derivation: reuse it, or build it and learn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -12,24 +12,29 @@ use esker_trace::exec::Ran;
 use esker_trace::store::{Produced, ProducedOutput, Recorded, Store, TraceId};
 
 use super::closure::Paths;
-use super::explain;
 use super::machine::{self, Machine};
 use super::prove::Unproven;
-use super::register::{self, Made};
-use super::run::{self, Log, failed, hash_text};
+use super::register::{self, Made, RegisterError};
+use super::run::{self, Log, failed};
 use super::subject::Subject;
 use super::user::User;
+use super::{earlier, explain};
 use crate::build::connection::Process;
 use crate::build::outcome::Verdict;
-use crate::event::{BuildFailureKind, Conclusion, Explanation, Reason, Reuse, ReuseClass};
+use crate::event::{BuildFailureKind, Explanation, Reason, Reuse, ReuseClass};
 use crate::plan::TracePlan;
 
 /// What came of an attempt.
 pub(crate) enum Attempt {
     /// It is Nix's to build; why.
     Untraced(String),
+    /// Another derivation led to the same: Nix has its outputs, and only has to find out.
+    Known,
     /// It ended so.
     Ended(Verdict),
+    /// It passed. Nix has to be asked for it, and finds that there is nothing to build: it knows best
+    /// which paths it has then.
+    Realised(Verdict),
 }
 
 /// Observes builds and reuses results. Shared by all slots of a run.
@@ -111,7 +116,7 @@ impl Tracer {
     ) -> Result<Attempt, ProtocolError> {
         let subject = match Subject::read(client, drv, &self.paths, &self.machine, &self.surroundings)? {
             Ok(subject) => subject,
-            Err(why) => return Ok(Attempt::Untraced(why)),
+            Err(attempt) => return Ok(attempt),
         };
         let mut doubted = None;
         if self.plan.reuse {
@@ -130,16 +135,17 @@ impl Tracer {
                     };
                     let reuse = Reuse { trace: trace.to_string(), class: class_word, changed };
                     explanation.reason = Reason::Collected;
-                    if let Some(made) = self.earlier(client, &subject, class, &outputs)? {
+                    if let Some(made) = earlier::outputs(client, &subject, class, &outputs)? {
+                        let drv = &subject.resolved.drv;
                         let checked = subject.demands.check(client, &self.paths, drv, &made, subject.nix)?;
                         if let Err(why) = checked {
                             // A failure is told after a build, with its log.
                             explanation.reason = Reason::Unknown;
                             explanation.detail = Some(why);
-                        } else if self.note(&trace, &made) && self.registered(client, drv, &made)? {
+                        } else if self.note(&trace, &made) && self.registered(client, &subject, &made)? {
                             explanation.reason = Reason::Holds;
                             listener.explained(explanation);
-                            return Ok(Attempt::Ended(passed(&made, Some(reuse))));
+                            return Ok(passed(&subject, &made, Some(reuse)));
                         }
                     }
                 }
@@ -151,58 +157,18 @@ impl Tracer {
         self.build(client, subject, doubted.as_ref(), listener)
     }
 
-    /// The outputs of an earlier build, as outputs of this derivation; `None`: they are gone.
-    fn earlier(
+    /// False: the store does not want them.
+    fn registered(
         &self,
         client: &mut Client,
         subject: &Subject,
-        class: Class,
-        outputs: &[ProducedOutput],
-    ) -> Result<Option<Vec<Made>>, ProtocolError> {
-        let mut all = Vec::new();
-        for (name, output) in &subject.derivation.outputs {
-            let earlier = outputs.iter().find(|earlier| earlier.name == *name);
-            let (Some(earlier), Some(path)) = (earlier, output.path()) else { return Ok(None) };
-            let made = match class {
-                Class::Empty => register::empty(name, path, earlier.nar_size),
-                Class::R0 => {
-                    let Ok(old) = StorePath::from_base_name(&earlier.store_base_name) else {
-                        return Ok(None);
-                    };
-                    client.add_temp_roots(std::slice::from_ref(&old))?;
-                    if client.query_path_info(&old)?.is_none() {
-                        return Ok(None);
-                    }
-                    let closure = subject.closure.iter().cloned();
-                    let mut candidates: Vec<StorePath> = closure.chain([path.clone(), old.clone()]).collect();
-                    if subject.demands.without_references.contains(name) {
-                        candidates.clear();
-                    }
-                    register::examine(name, path, old.as_path(), &candidates).ok()
-                }
-            };
-            let Some(made) = made.filter(|made| hash_text(&made.nar_hash) == earlier.nar_hash) else {
-                return Ok(None);
-            };
-            let wanted: Option<BTreeSet<StorePath>> =
-                earlier.references.iter().map(|reference| subject.path_of(reference)).collect();
-            if wanted.as_ref() != Some(&made.references) {
-                return Ok(None);
-            }
-            all.push(made);
-        }
-        Ok(Some(all))
-    }
-
-    /// False: the store does not want them.
-    fn registered(&self, client: &mut Client, drv: &StorePath, made: &[Made]) -> Result<bool, ProtocolError> {
-        match register::register(client, drv, made) {
+        made: &[Made],
+    ) -> Result<bool, ProtocolError> {
+        match register(client, subject, made) {
             Ok(()) => Ok(true),
-            Err(register::RegisterError::Store(error)) if !matches!(error, ProtocolError::Daemon { .. }) => {
-                Err(error)
-            }
+            Err(RegisterError::Store(error)) if !matches!(error, ProtocolError::Daemon { .. }) => Err(error),
             Err(error) => {
-                tracing::debug!("{drv}: {error}");
+                tracing::debug!("{}: {error}", subject.drv);
                 Ok(false)
             }
         }
@@ -237,7 +203,7 @@ impl Tracer {
         let said = log.said;
         if let Some(said) = &said {
             // Whoever asks `nix log` gets it; a daemon that does not take it is no reason to fail.
-            match client.add_build_log(&subject.drv, said) {
+            match client.add_build_log(&subject.resolved.drv, said) {
                 Err(error) if !matches!(error, ProtocolError::Daemon { .. }) => return Err(error),
                 _ => {}
             }
@@ -261,10 +227,13 @@ impl Tracer {
             self.settle_doubt(&subject, doubted, &produced, listener);
         }
         let recorded = self.record(&subject, &ran, &produced, listener);
-        if let Some(claim) = recorded.and_then(|recorded| self.claim(&subject, &recorded)) {
+        let passed = passed(&subject, &made, None);
+        // Under placeholders a content-addressed output that names itself would be another.
+        let provable = recorded.filter(|_| !names_itself(&made));
+        if let Some(claim) = provable.and_then(|recorded| self.claim(&subject, &recorded)) {
             listener.unproven(Unproven { subject, claim, took: began.elapsed() });
         }
-        Ok(Attempt::Ended(passed(&made, None)))
+        Ok(passed)
     }
 
     /// Makes what was left behind valid, unless something is wrong with it.
@@ -282,15 +251,17 @@ impl Tracer {
             Ok(made) => made,
             Err((kind, message)) => return rejected(kind, message),
         };
-        if let Err(why) = subject.demands.check(client, &self.paths, &subject.drv, &made, subject.nix)? {
+        if let Err(why) =
+            subject.demands.check(client, &self.paths, &subject.resolved.drv, &made, subject.nix)?
+        {
             return rejected(BuildFailureKind::Output, why);
         }
-        match register::register(client, &subject.drv, &made) {
+        match register(client, subject, &made) {
             Ok(()) => Ok(Ok(made)),
-            Err(register::RegisterError::Store(error @ ProtocolError::Daemon { .. })) => {
+            Err(RegisterError::Store(error @ ProtocolError::Daemon { .. })) => {
                 Ok(Err(Box::new(Verdict::broken(BuildFailureKind::Broken, error.to_string()))))
             }
-            Err(register::RegisterError::Store(error)) => Err(error),
+            Err(RegisterError::Store(error)) => Err(error),
             Err(error) => rejected(BuildFailureKind::Output, error.to_string()),
         }
     }
@@ -368,7 +339,25 @@ fn roll() -> f64 {
     }
 }
 
-fn passed(made: &[Made], reuse: Option<Reuse>) -> Verdict {
+fn passed(subject: &Subject, made: &[Made], reuse: Option<Reuse>) -> Attempt {
     let outputs = made.iter().map(|made| (made.name.clone(), made.path.to_string())).collect();
-    Verdict { conclusion: Conclusion::Passed, failure: None, exit_code: None, outputs, reuse }
+    let verdict = Verdict::passed(outputs, reuse);
+    match subject.resolved.is_for_nix_to_find() {
+        true => Attempt::Realised(verdict),
+        false => Attempt::Ended(verdict),
+    }
+}
+
+/// Whether a content-addressed output refers to itself, or to another output.
+fn names_itself(made: &[Made]) -> bool {
+    let addressed = made.iter().filter(|made| made.content_address.is_some());
+    let mut referred = addressed.flat_map(|made| &made.references);
+    referred.any(|path| made.iter().any(|made| made.path == *path))
+}
+
+/// Makes the outputs valid, and Nix know whose they are.
+fn register(client: &mut Client, subject: &Subject, made: &[Made]) -> Result<(), RegisterError> {
+    subject.resolved.add(client)?;
+    register::register(client, &subject.resolved.drv, made)?;
+    Ok(subject.resolved.realise(client, made)?)
 }

@@ -9,6 +9,10 @@ impl Version {
     pub(crate) const NAMES_ATTRIBUTES_INSIDE: Self = Self(2, 15);
     /// From here on an exported graph says of each path that it is valid.
     pub(crate) const SAYS_VALID: Self = Self(2, 15);
+    /// From here on an output that is hashed as one file may not even refer to itself.
+    pub(crate) const REFUSES_FLAT_SELF_REFERENCES: Self = Self(2, 16);
+    /// From here on the places at which an output refers to itself are no part of its content's hash.
+    pub(crate) const FORGETS_SELF_REFERENCES: Self = Self(2, 17);
     /// From here on `unsafeDiscardReferences` means something.
     pub(crate) const MAY_DISCARD_REFERENCES: Self = Self(2, 14);
     /// From here on it is no experiment.

@@ -78,21 +78,24 @@ fn plan(nix: &NixStore, path: &StorePath) -> Result<Outcome, TraceError> {
     if !nix.is_valid(path)? {
         return Ok(Outcome::Gone);
     }
-    Ok(match nix.maker(path)? {
-        Some(maker) => Outcome::WouldBuild { drv: maker.store_path().clone() },
-        None => {
-            Outcome::WouldDelete { why: NO_MAKER.to_owned(), others: nix.referrers(path)?.len().max(1) - 1 }
-        }
-    })
+    let why = match nix.maker(path)? {
+        _ if nix.is_content_addressed(path)? => BY_CONTENT.to_owned(),
+        Some(maker) => return Ok(Outcome::WouldBuild { drv: maker.store_path().clone() }),
+        None => NO_MAKER.to_owned(),
+    };
+    Ok(Outcome::WouldDelete { why, others: nix.referrers(path)?.len().max(1) - 1 })
 }
 
 const NO_MAKER: &str = "its derivation is gone";
+/// What Nix believes falsely then is that a derivation led to it; Nix forgets that with the path.
+const BY_CONTENT: &str = "its path follows from its content, so a build cannot be compared with it";
 
 fn repair(nix: &NixStore, entry: &Entry, path: &StorePath) -> Result<Outcome, TraceError> {
     if !nix.is_valid(path)? {
         return Ok(Outcome::Gone);
     }
     let why = match nix.maker(path)? {
+        _ if nix.is_content_addressed(path)? => BY_CONTENT.to_owned(),
         None => NO_MAKER.to_owned(),
         Some(maker) => {
             say(&format!("building {} again, to compare its output {}", maker.store_path(), entry.output))?;
@@ -115,7 +118,8 @@ fn repair(nix: &NixStore, entry: &Entry, path: &StorePath) -> Result<Outcome, Tr
     // Something keeps it. Its place must not stay empty, so all must be known to be buildable.
     let closure = nix.referrers(path)?;
     let mut makers = Vec::new();
-    for path in &closure {
+    // A derivation that names it came of building another, and does so again.
+    for path in closure.iter().filter(|path| !path.is_derivation()) {
         match nix.maker(path)? {
             Some(maker) => makers.push(maker),
             None => return Ok(Outcome::Kept { why, problem }),

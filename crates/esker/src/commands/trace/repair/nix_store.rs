@@ -39,6 +39,13 @@ impl NixStore {
         self.ask(|client| Ok(client.query_path_info(path)?.is_some()))
     }
 
+    /// Whether its path follows from its content.
+    pub(super) fn is_content_addressed(&self, path: &StorePath) -> Result<bool, TraceError> {
+        self.ask(|client| {
+            Ok(client.query_path_info(path)?.is_some_and(|info| info.content_address.is_some()))
+        })
+    }
+
     /// The output of a derivation that this path is; `None` if the derivation is not there.
     pub(super) fn maker(&self, path: &StorePath) -> Result<Option<DerivedPath>, TraceError> {
         self.ask(|client| {
