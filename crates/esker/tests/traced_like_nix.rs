@@ -282,6 +282,38 @@ fn outputs_are_refused_as_nix_refuses_them(nix: &Nix) {
     }
 }
 
+/// A Nix of 2026 takes no tree with more than 64 things inside each other, neither from its own builder
+/// nor from us; an older one takes any.
+fn deep_outputs_end_as_with_nix(nix: &Nix) {
+    if !story::machine::can_observe_builds() {
+        return;
+    }
+    let project = project(
+        nix,
+        r#"
+        deepest = run "deepest" "mkdir $out; cd $out; while [ $((n += 1)) -lt 64 ]; do mkdir d; cd d; done";
+        deeper = run "deeper" "mkdir $out; cd $out; while [ $((n += 1)) -lt 64 ]; do mkdir d; cd d; done; : > file";
+        abyss = run "abyss" "mkdir $out; cd $out; while [ $((n += 1)) -lt 300 ]; do mkdir d; cd d; done; : > file";
+        "#,
+    );
+    let told = project.check(&["--trace", "reuse"]);
+    assert_eq!(untraced(&told), Vec::<&str>::new(), "{told}");
+    let by_nix = project.check(&["--trace", "off"]);
+    assert_eq!(told.conclusions(), by_nix.conclusions(), "{told}\n{by_nix}");
+    assert!(told.conclusions().contains(&("deepest", "passed")), "{told}");
+    for job in ["deeper", "abyss"] {
+        let (failure, theirs) = (&told.outcome(job)["failure"], &by_nix.outcome(job)["failure"]);
+        assert_eq!(failure["kind"], theirs["kind"], "{job}: {failure}\n{theirs}");
+        if failure["kind"] != serde_json::Value::Null {
+            assert!(failure["message"].as_str().unwrap().contains("maximum depth of 64"), "{failure}");
+        }
+    }
+    if !nix.is_at_least(2, 28) {
+        let again = project.check(&["--rebuild"]);
+        assert_eq!(again.code, 0, "{told}\n{again}");
+    }
+}
+
 fn permissions_are_made_the_same(nix: &Nix) {
     if !story::machine::can_observe_builds() {
         return;
@@ -357,6 +389,7 @@ on_each_nix! {
     references_can_be_discarded,
     a_feature_that_is_not_here_is_looked_for_elsewhere,
     outputs_are_refused_as_nix_refuses_them,
+    deep_outputs_end_as_with_nix,
     permissions_are_made_the_same,
     an_output_that_is_there_already_does_no_harm,
     the_folder_of_a_failed_build_can_be_kept,
