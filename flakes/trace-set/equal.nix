@@ -10,7 +10,7 @@ in names {
     env | sort > $out; cat $textPath >> $out; cd $NIX_BUILD_TOP; ls -A >> $out; stat -c '%A %U %G %s %n' . .attr* >> $out'';
   folders = name: shell { } name ''
     { pwd; echo $TMPDIR $TEMP $NIX_BUILD_TOP; ls -A $TMPDIR; stat -c '%A %U %G' $TMPDIR
-      ls -ld /tmp /build /nix /nix/store /proc /dev | awk '{ print $1, $3, $4, $NF }'
+      ls -ld /tmp /build /etc /nix /nix/store /proc /dev | awk '{ print $1, $3, $4, $NF }'
       touch /tmp/a $TMPDIR/b; ls -l /tmp $TMPDIR | awk '{ print $1, $3, $4, $5, $NF }'; } > $out'';
   root-folder = name: shell { } name "ls -1 / > $out; ls -1 /etc /dev | grep -v kvm >> $out";
   accounts = name: shell { } name "cat /etc/passwd /etc/group /etc/hosts > $out";
@@ -89,8 +89,7 @@ in names {
   exception-times = name: shell tree name "cd $src; stat -c '%X %Z' a folder > $out";
   exception-numbers = name: shell tree name "cd $src; stat -c '%i %d' a; stat -c '%h %s %b' folder . > $out";
   exception-mounts = name: shell tree name "cut -d ' ' -f 5- /proc/self/mountinfo > $out; stat -f -c '%T %s' $src >> $out";
-  exception-root = name: shell tree name "stat -c %s / > $out; stat -c %A /etc >> $out";
-  exception-attributes = name: compile { main = at "attributes.c"; given = at "tree"; } name "gcc -O1 $main -o m; ./m $given > $out";
+  exception-root = name: shell tree name "stat -c %s / > $out";
 
   # The toolchain.
   c = name: compile { main = at "hello.c"; } name "gcc -O2 -g -Wall $main -o $out; $out; $out > said; cat said";
@@ -102,6 +101,7 @@ in names {
   c-random-seed = name: compile { main = at "hello.c"; } name "gcc -O2 -flto -frandom-seed=$name $main -o $out";
   c-paths = name: compile { main = at "paths.c"; } name "mkdir $out; cp $main paths.c; gcc -g -O0 paths.c -o $out/paths; $out/paths > $out/said";
   c-metadata = name: compile { main = at "metadata.c"; given = at "tree"; } name "gcc -O1 $main -o m; ./m $given $out";
+  c-attributes = name: compile { main = at "attributes.c"; given = at "tree"; } name "gcc -O1 $main -o m; ./m $given $given/a . absent > $out";
   cxx = name: compile { main = at "hello.cc"; } name "g++ -std=c++17 -O2 -g $main -o $out; $out";
   cxx-templates = name: compile { main = at "templates.cc"; } name "g++ -std=c++20 -O1 $main -o t; ./t > $out";
   make-parallel = name: compile { main = at "hello.c"; } name ''

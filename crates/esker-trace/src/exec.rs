@@ -61,6 +61,10 @@ pub struct Spec {
     pub host_gid: u32,
     /// Which machine programs are told that they run on.
     pub architecture: Architecture,
+    /// Whether `/etc` looks as if its owner could write to it.
+    pub etc: Etc,
+    /// What asking for an extended attribute gives.
+    pub attributes: Attributes,
     /// When to stop it.
     pub limits: Limits,
 }
@@ -111,6 +115,26 @@ pub enum Architecture {
     Native,
     /// Its 32-bit forebear.
     Linux32,
+}
+
+/// How `/etc` looks. A builder is not its owner and cannot write to it in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Etc {
+    /// Mode 755.
+    #[default]
+    Open,
+    /// Mode 555.
+    Sealed,
+}
+
+/// What asking for one extended attribute of a file gives. It has none, and none can be set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attributes {
+    /// The file system's answer.
+    #[default]
+    Answered,
+    /// ENOTSUP, whatever the file.
+    Refused,
 }
 
 /// How a run went.

@@ -9,7 +9,7 @@ mod place;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use esker_trace::exec::{Architecture, End, SandboxPath};
+use esker_trace::exec::{Architecture, End, Etc, SandboxPath};
 use place::Place;
 
 /// Runs a script and compares what it asked, the top of its input aside.
@@ -100,6 +100,14 @@ fn metadata_says_nothing_about_the_host() {
     );
     let inodes = "cd $src; stat -c '%n %i' . read folder folder/one";
     assert_eq!(place.run(inodes).succeeded().log, place.run(inodes).succeeded().log);
+}
+
+#[test]
+fn etc_can_look_sealed() {
+    let Some(mut place) = Place::new() else { return };
+    assert_eq!(place.run("stat -c %a /etc").succeeded().log, "755\n");
+    place.spec.etc = Etc::Sealed;
+    assert_eq!(place.run("stat -c %a /etc").succeeded().log, "555\n");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) fn spec(subject: &Subject, machine: &Machine, folder: &Path, user: u3
         shell: machine.shell.clone(),
         host_uid: user,
         host_gid: user,
+        etc: subject.nix.etc(),
+        attributes: subject.nix.attributes(),
         limits: Limits {
             wall: milliseconds(machine.timeout),
             silent: milliseconds(machine.silence),

@@ -93,7 +93,9 @@ impl Subject {
             Err(why) => return untraced(why),
         };
         let recipe = recipe::recipe(drv, &derivation, attributes, &graphs, machine.cores, nix);
-        let mut more = vec![("surroundings", surroundings.as_bytes())];
+        // What the sandbox shows of these is not observed.
+        let manner = format!("{:?} {:?}", nix.etc(), nix.attributes());
+        let mut more = vec![("surroundings", surroundings.as_bytes()), ("manner", manner.as_bytes())];
         more.extend(recipe.added.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
         let floating = resolved.floating();
         // Equal content has other paths with another way to hash it.

@@ -10,8 +10,8 @@
 //! looked up also shows its target, whose length is the link's size. Everything else that a file
 //! system could tell is made the same for all: times are 1, the owner is root, a file has one link,
 //! a folder's size is 4096, an inode's number follows from slot and path, names come sorted, there
-//! are no extended attributes (asking for one fails with ENOTSUP), and `statfs` is constant. The number of the *device* differs from run
-//! to run, as it does between machines without us.
+//! are no extended attributes, and `statfs` is constant. The number of the *device* differs from run to
+//! run, as it does between machines without us.
 //!
 //! [`Kind::Stat`]: crate::observation::Kind::Stat
 //! [`Kind::Content`]: crate::observation::Kind::Content

@@ -47,6 +47,12 @@ pub(super) enum Request<'a> {
         format: Listing,
     },
     StatFs,
+    /// One extended attribute.
+    Extended,
+    /// The names of all, in so many bytes; 0: how many bytes they need.
+    ExtendedNames {
+        size: u32,
+    },
     /// Has no answer.
     Forget,
     /// The file system is gone.
@@ -92,6 +98,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Upcall<'_>> {
         5 => Request::ReadLink,
         15 => Request::Read { offset: u64_at(body, 8)?, size: u32_at(body, 16)? },
         17 => Request::StatFs,
+        22 => Request::Extended,
+        23 => Request::ExtendedNames { size: u32_at(body, 0)? },
         26 => Request::Init {
             major: u32_at(body, 0)?,
             minor: u32_at(body, 4)?,
@@ -174,6 +182,12 @@ pub(super) fn attributes(attributes: &Attributes) -> Vec<u8> {
     put64(&mut out, 0);
     put_attributes(&mut out, attributes);
     out
+}
+
+/// The answer to a question for the names of extended attributes: there are none.
+pub(super) fn no_extended_names(size: u32) -> Vec<u8> {
+    // Their size with padding, or themselves.
+    vec![0; if size == 0 { 8 } else { 0 }]
 }
 
 /// What is left of a machine-dependent `statfs`: a large, half-full file system.

@@ -123,6 +123,9 @@ impl Server {
                 self.list(upcall.node, offset, size as usize, format)
             }
             Request::StatFs => Ok(protocol::statfs()),
+            // As a disk says it; the kernel would say of a file system that knows none: ENOTSUP.
+            Request::Extended => Err(Errno::NODATA),
+            Request::ExtendedNames { size } => Ok(protocol::no_extended_names(size)),
             Request::Change => Err(Errno::ROFS),
             Request::Read { .. } | Request::Forget | Request::Destroy | Request::Other => Err(Errno::NOSYS),
         }

@@ -136,7 +136,7 @@ impl Plan {
             arguments: StringArray::new(arguments.map(CString::new).collect::<Result<_, _>>()?),
             environment: StringArray::new(environment.map(CString::new).collect::<Result<_, _>>()?),
             personality,
-            filter: seccomp::program(),
+            filter: seccomp::program(spec.attributes),
             go: number(descriptors.go),
             report: number(descriptors.report),
             log: number(descriptors.log),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use rustix::mount::MountFlags;
 
-use crate::exec::Spec;
+use crate::exec::{Etc, Spec};
 use crate::inputs::Input;
 use crate::observe::rename::Renaming;
 
@@ -136,6 +136,9 @@ fn root(spec: &Spec, root: &Path) -> io::Result<()> {
     }
     for (name, target) in LINKS {
         symlink(target, root.join("dev").join(name))?;
+    }
+    if spec.etc == Etc::Sealed {
+        fs::set_permissions(root.join("etc"), Permissions::from_mode(0o555))?;
     }
     Ok(())
 }

@@ -2,13 +2,14 @@
 //! something unobserved.
 //!
 //! As Nix (`src/libstore`, "seccomp"): no set-user-id and set-group-id bits may be given to files,
-//! and extended attributes cannot be set. Beyond Nix: `io_uring`, `userfaultfd`, `perf_event_open`,
+//! and extended attributes cannot be set, nor, as wanted, asked for. Beyond Nix: `io_uring`, `userfaultfd`, `perf_event_open`,
 //! `bpf` and the keyrings do not exist, nor file handles, whose bytes tell the number of a node.
 //!
 //! The filter is made once, in the order in which the kernel runs it: the machine (a 64-bit kernel
 //! also takes calls in the numbering of its 32-bit forebear), then each call. Anything not named is
 //! allowed. A numbering that is not known here is refused altogether.
 
+use crate::exec::Attributes;
 use crate::sys::Instruction;
 
 /// Set-user-id and set-group-id.
@@ -30,17 +31,22 @@ struct Numbering {
 }
 
 /// The filter for this machine.
-pub(super) fn program() -> Vec<Instruction> {
-    assemble(&numberings())
+pub(super) fn program(attributes: Attributes) -> Vec<Instruction> {
+    assemble(&numberings(attributes))
 }
 
-fn numberings() -> Vec<Numbering> {
+fn numberings(attributes: Attributes) -> Vec<Numbering> {
+    let no_attributes = |[get, lget, fget]: [i64; 3]| {
+        let calls = [get, lget, fget].map(|call| (call, Rule::Refuse(libc::ENOTSUP)));
+        calls.into_iter().filter(move |_| attributes == Attributes::Refused)
+    };
+    let mut native = native_rules();
+    native.extend(no_attributes([libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr]));
     #[cfg(target_arch = "x86_64")]
     {
-        let mut native = native_rules();
         native.push((libc::SYS_chmod, Rule::NoPrivilege { argument: 1 }));
         // arch/x86/entry/syscalls/syscall_32.tbl
-        let old = [
+        let mut old = vec![
             (15, Rule::NoPrivilege { argument: 1 }),  // chmod
             (94, Rule::NoPrivilege { argument: 1 }),  // fchmod
             (306, Rule::NoPrivilege { argument: 2 }), // fchmodat
@@ -60,14 +66,12 @@ fn numberings() -> Vec<Numbering> {
             (426, Rule::Refuse(libc::ENOSYS)),        // io_uring_enter
             (427, Rule::Refuse(libc::ENOSYS)),        // io_uring_register
         ];
-        vec![
-            Numbering { audit: 0xc000_003e, rules: native },
-            Numbering { audit: 0x4000_0003, rules: old.to_vec() },
-        ]
+        old.extend(no_attributes([229, 230, 231]));
+        vec![Numbering { audit: 0xc000_003e, rules: native }, Numbering { audit: 0x4000_0003, rules: old }]
     }
     #[cfg(target_arch = "aarch64")]
     {
-        vec![Numbering { audit: 0xc000_00b7, rules: native_rules() }]
+        vec![Numbering { audit: 0xc000_00b7, rules: native }]
     }
 }
 
@@ -171,7 +175,11 @@ mod tests {
 
     /// What the kernel would do with a call, by running the filter as it does.
     fn verdict(audit: u32, number: i64, arguments: [u32; 3]) -> u32 {
-        let program = program();
+        verdict_with(Attributes::Answered, audit, number, arguments)
+    }
+
+    fn verdict_with(attributes: Attributes, audit: u32, number: i64, arguments: [u32; 3]) -> u32 {
+        let program = program(attributes);
         let (mut at, mut loaded) = (0, 0);
         loop {
             let Instruction { code, jt, jf, k } = program[at];
@@ -212,5 +220,10 @@ mod tests {
         assert_eq!(verdict(OLD, 427, [0; 3]), ENOSYS);
         assert_eq!(verdict(native, i64::from(X32) + 1, [0; 3]), ENOSYS);
         assert_eq!(verdict(0xc000_00b7, 1, [0; 3]), KILL);
+        assert_eq!(verdict(native, libc::SYS_fgetxattr, [0; 3]), ALLOW);
+        for (audit, call) in [(native, libc::SYS_getxattr), (native, libc::SYS_fgetxattr), (OLD, 230)] {
+            assert_eq!(verdict_with(Attributes::Refused, audit, call, [0; 3]), 0x0005_005f);
+        }
+        assert_eq!(verdict_with(Attributes::Refused, native, libc::SYS_listxattr, [0; 3]), ALLOW);
     }
 }
