@@ -170,6 +170,34 @@ fn what_is_read_of_the_machine_is_told() {
 }
 
 #[test]
+fn what_lies_deep_in_proc_is_watched_too() {
+    let Some(place) = Place::new() else { return };
+    let may =
+        "/proc/sys/kernel/random/uuid /proc/sys/net/core/somaxconn /proc/net/dev /proc/self/net/if_inet6";
+    let run = place.run(&format!("ls -R /proc/sys /proc/irq > /dev/null; cat {may} > /dev/null")).succeeded();
+    assert_eq!(run.ran.unrecordable, Vec::<String>::new());
+    let facts = [
+        "/proc/bus/input/devices",
+        "/proc/irq/default_smp_affinity",
+        "/proc/sys/fs/inotify/max_user_watches",
+        "/proc/sys/kernel/random/boot_id",
+        "/proc/sys/net/core/rmem_max",
+        "/proc/sys/net/ipv4/conf/all/forwarding",
+        "/proc/sys/net/ipv4/conf/lo/forwarding",
+        "/proc/sys/net/ipv4/tcp_mem",
+        "/proc/sys/user/max_user_namespaces",
+        "/proc/tty/drivers",
+        "/proc/vmstat",
+    ];
+    for fact in facts.iter().filter(|fact| fs::exists(fact).unwrap()) {
+        let run = place.run(&format!("head -n 1 {fact} > /dev/null || echo {fact}")).succeeded();
+        // Of some, a new network has none.
+        let expected = if run.log.is_empty() { vec![format!("the builder opened `{fact}`")] } else { vec![] };
+        assert_eq!(run.ran.unrecordable, expected, "{}", run.log);
+    }
+}
+
+#[test]
 fn outputs_are_where_it_is_said() {
     let Some(place) = Place::new() else { return };
     let run = place.run("mkdir $out; echo hello > $out/file; umask").succeeded();

@@ -25,9 +25,11 @@ pub(super) fn surroundings(machine: &Machine) -> std::io::Result<String> {
     let shell = machine.shell.as_deref().map(std::fs::read).transpose()?;
     let kernel = rustix::system::uname();
     let mut text = format!(
-        "{}\n{}\n{}\n",
+        "{}\n{}\n{}\n{}\n",
         Hash::sha256(shell.unwrap_or_default()).to_base16(),
         machine.cores,
+        // Told by sockets and `/proc/net`.
+        std::path::Path::new("/proc/net/if_inet6").exists(),
         kernel.release().to_string_lossy()
     );
     for path in AMBIENT {

@@ -5,33 +5,42 @@
 //! that stays outside its reach.
 //!
 //! What can *not* be seen: system calls that tell of the machine (`uname`, `sysinfo`,
-//! `sched_getaffinity`, clocks, `getrandom`), instructions that do (`cpuid`, `rdtsc`), the vDSO, files
-//! of `/proc` below folders other than the watched ones (`/proc/PID` among them: it tells of the
-//! builder's own processes, and of how the sandbox is mounted), whether an *absent* store path was
-//! looked up in the store folder itself, that folder's times and number of links, and a second `/proc`
-//! that a builder mounts in namespaces of its own.
+//! `sched_getaffinity`, clocks, `getrandom`), instructions that do (`cpuid`, `rdtsc`), the vDSO,
+//! `/proc/PID` (it tells of the builder's own processes, and of how the sandbox is mounted), whether an
+//! *absent* store path was looked up in the store folder itself, that folder's times and number of
+//! links, and a second `/proc` that a builder mounts in namespaces of its own.
+//!
+//! `/proc/net` is in `/proc/PID`, so neither can it be watched: it would take a watch for each process,
+//! before its first step. It shows the network of the builder's own namespace, new and empty at its
+//! start, and beside it a few counters of the whole machine (`softnet_stat`, `sockstat`), which last as
+//! little as `/proc/loadavg`. Whether there is IPv6 at all, which it tells as a socket does, belongs
+//! into the key.
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use crate::sys::{self, Forked};
 
-/// A folder of the sandbox that is watched, and for what.
-pub(crate) const PROC_FOLDERS: [&str; 5] =
-    ["/proc", "/proc/sys/kernel", "/proc/sys/vm", "/proc/sys/fs", "/proc/sys/net"];
-
-/// What every run may open: it says nothing lasting, or nothing but what this process is.
-const ALLOWED: [&str; 9] = [
+/// What every run may open: it says nothing lasting, nothing but what this process is, or what every
+/// new network is given by the kernel.
+const ALLOWED: [&str; 15] = [
     "/proc/loadavg",
     "/proc/meminfo",
+    "/proc/pressure/cpu",
+    "/proc/pressure/io",
+    "/proc/pressure/memory",
     "/proc/self",
     "/proc/stat",
     "/proc/sys/kernel/domainname",
     "/proc/sys/kernel/hostname",
-    "/proc/sys/kernel/random",
+    "/proc/sys/kernel/random/entropy_avail",
+    "/proc/sys/kernel/random/poolsize",
+    "/proc/sys/kernel/random/uuid",
+    "/proc/sys/net/core/somaxconn",
     "/proc/thread-self",
     "/proc/uptime",
 ];
@@ -72,6 +81,37 @@ pub(crate) struct Watches {
     queue: Option<OwnedFd>,
     folders: Vec<String>,
     seen: Seen,
+}
+
+/// More than any kernel has of what is worth watching; the rest would be devices, one by one.
+const MOST_FOLDERS: usize = 256;
+
+/// The folders of `/proc` to be watched, as far as this machine has them: all but those of processes.
+pub(crate) fn proc_folders() -> Vec<String> {
+    let mut folders = vec!["/proc".to_owned()];
+    let mut at = 0;
+    // Those near the top come first.
+    while let Some(folder) = folders.get(at).cloned() {
+        at += 1;
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if folders.len() < MOST_FOLDERS && is_of_any_sandbox(&folder, &name) {
+                folders.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    folders
+}
+
+/// Whether a folder of the host's `/proc` can be in that of a sandbox, and tells of the machine.
+fn is_of_any_sandbox(parent: &str, name: &str) -> bool {
+    match Path::new(parent).file_name().and_then(|name| name.to_str()) {
+        Some("proc") => !name.bytes().all(|byte| byte.is_ascii_digit()),
+        // Of the network's devices a new one has but this.
+        Some("conf" | "neigh") => ["all", "default", "lo"].contains(&name),
+        _ => true,
+    }
 }
 
 /// A queue for watches; `None` if the user has too many of them.

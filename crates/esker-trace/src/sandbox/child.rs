@@ -137,7 +137,7 @@ fn prepare(plan: &Plan) -> Result<(), (u32, Errno)> {
     rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(at(Place::Start))?;
     for (step, place) in plan.steps.iter().zip(0..) {
-        take(step, plan.watches).map_err(|error| (place, error))?;
+        take(step, plan).map_err(|error| (place, error))?;
     }
     network().map_err(at(Place::Network))?;
     change_root(&plan.root).map_err(at(Place::Root))?;
@@ -152,7 +152,7 @@ fn prepare(plan: &Plan) -> Result<(), (u32, Errno)> {
     sys::filter_calls(&plan.filter).map_err(at(Place::Filter))
 }
 
-fn take(step: &Step, watches: i32) -> Result<(), Errno> {
+fn take(step: &Step, plan: &Plan) -> Result<(), Errno> {
     match step {
         Step::Bind { source, target, recursive: false } => rustix::mount::mount_bind(&**source, &**target),
         Step::Bind { source, target, recursive: true } => {
@@ -165,8 +165,15 @@ fn take(step: &Step, watches: i32) -> Result<(), Errno> {
             rustix::fs::chmodat(CWD, &**path, Mode::from_raw_mode(*mode), rustix::fs::AtFlags::empty())
         }
         Step::Watch { path, listed } => {
-            let flags = if *listed { LISTED } else { OPENED };
-            rustix::fs::inotify::add_watch(sys::borrowed(watches), &**path, flags).map(drop)
+            let (queue, flags) = (sys::borrowed(plan.watches), if *listed { LISTED } else { OPENED });
+            match rustix::fs::inotify::add_watch(queue, &**path, flags) {
+                // Watches are told apart by their numbers, so the number is used up.
+                Err(Errno::NOENT) if !listed => {
+                    let stand_in = rustix::fs::inotify::add_watch(queue, &*plan.root, flags)?;
+                    rustix::fs::inotify::remove_watch(queue, stand_in)
+                }
+                outcome => outcome.map(drop),
+            }
         }
     }
 }

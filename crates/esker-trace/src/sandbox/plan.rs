@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::root::{DEVICES, Folders};
 use super::seccomp;
 use crate::exec::{Architecture, Spec};
-use crate::observe::watch::PROC_FOLDERS;
+use crate::observe::watch;
 use crate::sys::{Instruction, StringArray, number};
 
 /// `linux/personality.h`: programs are told that the machine is a 32-bit one.
@@ -23,7 +23,7 @@ pub(crate) enum Step {
     Mount { kind: CString, target: CString, data: CString },
     /// Changes permissions.
     Mode { path: CString, mode: u32 },
-    /// Watches what is opened in a folder, or listings of the folder itself.
+    /// Watches what is opened in a folder, which may be missing, or listings of the folder itself.
     Watch { path: CString, listed: bool },
 }
 
@@ -106,9 +106,9 @@ impl Plan {
         if descriptors.watches.is_some() {
             watched.push(spec.store_dir.clone());
             steps.push(Step::Watch { path: c_path(&store)?, listed: true });
-            for folder in PROC_FOLDERS.iter().filter(|folder| Path::new(folder).is_dir()) {
-                steps.push(Step::Watch { path: c_path(&inside(folder))?, listed: false });
-                watched.push((*folder).to_owned());
+            for folder in watch::proc_folders() {
+                steps.push(Step::Watch { path: c_path(&inside(&folder))?, listed: false });
+                watched.push(folder);
             }
         }
         Ok((Self::with_steps(steps, spec, root, descriptors)?, watched))
