@@ -47,6 +47,8 @@ pub enum Reason {
     Revoked,
     /// Built: what was known of earlier runs, or their outputs, is gone.
     Collected,
+    /// Built: the earlier result is not what the derivation demands of its outputs.
+    Refused,
     /// Built: it cannot be said whether an earlier run still holds.
     Unknown,
     /// Built by Nix, unobserved.
@@ -102,6 +104,7 @@ impl Explanation {
             (Reason::Unstable, _) => "it is not deterministic: equal inputs gave other bits".to_owned(),
             (Reason::Revoked, _) => "an earlier result of it was found to be false".to_owned(),
             (Reason::Collected, _) => "the outputs of the earlier build are gone".to_owned(),
+            (Reason::Refused, _) => "the earlier result is not what it demands of its outputs".to_owned(),
             (Reason::Unknown, _) => "its earlier runs cannot be looked at".to_owned(),
             (Reason::Untraced, _) => "it is built by Nix, unobserved".to_owned(),
         };
@@ -109,5 +112,22 @@ impl Explanation {
             Some(detail) => format!("{sentence} ({detail})"),
             None => sentence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_result_is_told_with_what_is_wrong() {
+        let detail = Some("path '/nix/store/x' is too large at 96 bytes; limit is 90 bytes".to_owned());
+        let explanation = Explanation { detail, ..Explanation::of(Reason::Refused) };
+        assert_eq!(serde_json::to_value(explanation.reason).unwrap(), "refused");
+        assert_eq!(
+            explanation.sentence(),
+            "the earlier result is not what it demands of its outputs (path '/nix/store/x' is too large at 96 bytes; \
+             limit is 90 bytes)"
+        );
     }
 }

@@ -140,7 +140,7 @@ impl Tracer {
                         let checked = subject.demands.check(client, &self.paths, drv, &made, subject.nix)?;
                         if let Err(why) = checked {
                             // A failure is told after a build, with its log.
-                            explanation.reason = Reason::Unknown;
+                            explanation.reason = Reason::Refused;
                             explanation.detail = Some(why);
                         } else if self.note(&trace, &made) && self.registered(client, &subject, &made)? {
                             explanation.reason = Reason::Holds;
