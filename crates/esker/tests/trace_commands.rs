@@ -58,7 +58,7 @@ fn nix_store(project: &Project, arguments: &[&str]) -> String {
 fn masked(text: &str) -> String {
     let is_digest = |word: &str| word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_hash = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let is_date = |word: &str| word.len() == 10 && word.matches('-').count() == 2;
+    let is_date = |word: &str| word.len() == 10 && word.starts_with("20") && word.matches('-').count() == 2;
     let is_time = |word: &str| word.len() == 5 && word.as_bytes()[2] == b':';
     let is_duration = |word: &str| word.strip_suffix('s').is_some_and(|it| it.parse::<f64>().is_ok());
     let mask = |word: &str| match word {
@@ -328,6 +328,7 @@ fn what_was_reused_wrongly_is_mended(nix: &Nix) {
         building DRV-wrong.drv again, to compare its output out
         deleted   WRONG: a build gives other bits; with 1 path that refers to it
         gone      GONE: it is in the store no more
+        nothing of 1 derivation is reused any more; `--pardon` lets proofs begin anew
         replaced  KEPT: a build gives other bits
         right     RIGHT: a build gives the same bits
         ");
@@ -337,7 +338,12 @@ fn what_was_reused_wrongly_is_mended(nix: &Nix) {
     assert_eq!(nix_store(&project, &["--verify-path", &kept]), "");
     assert_eq!(store(&project).ledger(Standing::Revoked).unwrap(), []);
     let again = project.esker(&["trace", "repair"]).run();
-    assert_eq!(again.stderr, "nothing to repair: no path came from a revoked trace\n", "{again}");
+    assert_eq!(
+        again.stderr,
+        "nothing to repair: no path came from a revoked trace\n\
+         nothing of 1 derivation is reused any more; `--pardon` lets proofs begin anew\n",
+        "{again}"
+    );
     let stats = shown(&project, &["trace", "stats"]);
     assert!(stats.contains("revoked   1 skeleton\n") && !stats.contains("unsure"), "{stats}");
 }
@@ -400,8 +406,56 @@ fn what_cannot_be_mended_at_once_is_deleted_or_told(nix: &Nix) {
     project.settings.push_str("keep-outputs = true\n");
     let repaired = project.esker(&["trace", "repair"]).run();
     assert_eq!(repaired.code, 0, "{repaired}");
-    assert!(repaired.stderr.ends_with("with 1 path that refers to it\n1 path repaired\n"), "{repaired}");
+    assert!(repaired.stderr.contains("with 1 path that refers to it\n1 path repaired\n"), "{repaired}");
     assert!(!Path::new(&below).exists() && !Path::new(&above).exists(), "{repaired}");
+}
+
+/// What was once false is built from then on, repaired or not, until somebody says otherwise.
+fn a_derivation_begins_anew_when_it_is_pardoned(nix: &Nix) {
+    if !story::machine::can_observe_builds() {
+        return;
+    }
+    let project = Project::with_checks(
+        nix,
+        r#"one = lib.make { src = ./src; } "one" "read x < $src/a; echo $x > $out";"#,
+    );
+    project.write("src/a", "a\n");
+    let mut round = 0;
+    let mut next = || {
+        round += 1;
+        project.write("src/README", &format!("@salt@ {round}\n"));
+        let told = project.check(&["--trace", "reuse", "--shadow", "0"]);
+        let explained = told.events("explained").next().unwrap()["explanation"]["reason"].clone();
+        (told.outcome("one")["outcome"].as_str().unwrap().to_owned(), explained.as_str().unwrap().to_owned())
+    };
+    let mut expect = |outcome: &str, reason: &str| {
+        assert_eq!(next(), (outcome.to_owned(), reason.to_owned()));
+    };
+    expect("built", "never");
+    expect("built", "unproven");
+    expect("reused", "holds");
+    let traces = store(&project);
+    let trace = traces.traces(1).unwrap().remove(0);
+    traces.doubt_result(&trace.skeleton, &trace.trace, false, SystemTime::now()).unwrap();
+    expect("built", "revoked");
+    // Not before its paths are repaired.
+    assert!(!traces.pardon(&trace.skeleton).unwrap());
+    let told = project.esker(&["trace", "repair", "--json"]).run();
+    assert_eq!((told.code, told.stderr.as_str()), (0, ""), "{told}");
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(told["paths"].as_array().unwrap().len(), 1, "{told}");
+    let path = &told["paths"][0];
+    assert_eq!((&path["outcome"], &path["output"]), (&"right".into(), &"out".into()), "{told}");
+    assert_eq!(path["trace"], trace.trace.to_string(), "{told}");
+    assert_eq!((&told["left"], &told["revoked"]), (&0.into(), &1.into()), "{told}");
+    assert_eq!(told["pardoned"], serde_json::json!([]));
+    expect("built", "revoked");
+    let told = value(&project, &["trace", "repair", "--pardon"]);
+    assert_eq!((&told["paths"], &told["revoked"]), (&serde_json::json!([]), &0.into()), "{told}");
+    assert_eq!(told["pardoned"].as_array().unwrap().len(), 1, "{told}");
+    expect("built", "never");
+    expect("built", "unproven");
+    expect("reused", "holds");
 }
 
 on_each_nix! {
@@ -412,4 +466,5 @@ on_each_nix! {
     damaged_traces_are_told_of_and_stop_nothing,
     what_was_reused_wrongly_is_mended,
     what_cannot_be_mended_at_once_is_deleted_or_told,
+    a_derivation_begins_anew_when_it_is_pardoned,
 }

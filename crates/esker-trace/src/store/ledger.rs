@@ -168,12 +168,19 @@ impl Store {
         self.write(|db| revoke(db, skeleton, trace, reason, seconds(now)))
     }
 
-    /// Lets a revoked skeleton begin anew. Its old traces are gone. Tells whether it was revoked.
+    /// Lets a revoked skeleton begin anew, unless a path that came from it is yet to be repaired. Its old
+    /// traces are gone, and with them all that was proven. Tells whether it begins anew.
     ///
     /// # Errors
     /// The store cannot be written.
     pub fn pardon(&self, skeleton: &Digest) -> Result<bool, StoreError> {
-        self.write(|db| Ok(db.execute("DELETE FROM revocations WHERE skeleton = ?1", [&skeleton.0[..]])? > 0))
+        self.write(|db| {
+            let came = entries(db, "skeleton = ?1", &skeleton.0[..])?;
+            if came.iter().any(|entry| entry.standing == Standing::Revoked) {
+                return Ok(false);
+            }
+            Ok(db.execute("DELETE FROM revocations WHERE skeleton = ?1", [&skeleton.0[..]])? > 0)
+        })
     }
 
     /// All revocations, the newest first.

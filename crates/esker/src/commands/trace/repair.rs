@@ -14,8 +14,9 @@ use std::io::{self, Write};
 use esker_nix::StorePath;
 use esker_nix::tool::Nix;
 use esker_trace::store::{Entry, Standing, Store};
+use serde_json::{Value, json};
 
-use super::TraceError;
+use super::{TraceError, print, words};
 use crate::screen::clean;
 use crate::screen::style::{count, number};
 use nix_store::{Again, NixStore};
@@ -30,6 +31,15 @@ pub(super) struct RepairArgs {
     /// Tell what would be done
     #[arg(long)]
     dry_run: bool,
+    /// Also let derivations be reused again whose results were false; their proofs begin anew
+    ///
+    /// A builder that was once found to depend on more than was observed may do so again. This is for one
+    /// that had another reason, such as a machine that has been mended.
+    #[arg(long, conflicts_with = "dry_run")]
+    pardon: bool,
+    /// Print a JSON object instead
+    #[arg(long)]
+    json: bool,
 }
 
 /// What became of a path, or would.
@@ -46,31 +56,62 @@ enum Outcome {
 }
 
 pub(super) fn run(args: &RepairArgs, store: Option<&Store>) -> Result<(), TraceError> {
+    let tell = |line: &str| if args.json { Ok(()) } else { say(line) };
     let entries = store.map(|store| store.ledger(Standing::Revoked)).transpose()?.unwrap_or_default();
-    let (Some(store), false) = (store, entries.is_empty()) else {
-        return say("nothing to repair: no path came from a revoked trace");
-    };
-    let nix = NixStore::new(Nix::find()?);
+    let mut paths = Vec::new();
     let mut left = 0;
-    for entry in &entries {
-        let path = StorePath::from_base_name(&entry.path).ok();
-        let outcome = match (&path, args.dry_run) {
-            // No store can have it.
-            (None, _) => Outcome::Gone,
-            (Some(path), true) => plan(&nix, path)?,
-            (Some(path), false) => repair(&nix, entry, path)?,
-        };
-        let name = path.map_or_else(|| clean::name(&entry.path), |path| path.to_string());
-        say(&outcome.line(&name))?;
-        if outcome.is_repaired() && !args.dry_run {
-            store.mark_repaired(&entry.path)?;
+    if let (Some(store), false) = (store, entries.is_empty()) {
+        let nix = NixStore::new(Nix::find()?);
+        for entry in &entries {
+            let path = StorePath::from_base_name(&entry.path).ok();
+            let outcome = match (&path, args.dry_run) {
+                // No store can have it.
+                (None, _) => Outcome::Gone,
+                (Some(path), true) => plan(&nix, path)?,
+                (Some(path), false) => repair(&nix, entry, path, &tell)?,
+            };
+            let name = path.map_or_else(|| clean::name(&entry.path), |path| path.to_string());
+            tell(&outcome.line(&name))?;
+            if outcome.is_repaired() && !args.dry_run {
+                store.mark_repaired(&entry.path)?;
+            }
+            left += usize::from(!outcome.is_repaired());
+            paths.push(outcome.value(&name, entry));
         }
-        left += usize::from(!outcome.is_repaired());
     }
-    match (args.dry_run, left) {
-        (true, _) => say(&format!("{} to repair", count(left as u64, "path"))),
-        (false, 0) => say(&format!("{} repaired", count(entries.len() as u64, "path"))),
-        (false, left) => Err(TraceError::Unrepaired { left, of: entries.len() }),
+    let mut pardoned = Vec::new();
+    if let (Some(store), true) = (store, args.pardon) {
+        for revocation in store.revocations()? {
+            if store.pardon(&revocation.skeleton)? {
+                pardoned.push(words::hex(&revocation.skeleton));
+            }
+        }
+    }
+    let revoked = store.map(Store::revocations).transpose()?.unwrap_or_default().len();
+    if args.json {
+        let object =
+            json!({ "v": 1, "paths": paths, "left": left, "pardoned": pardoned, "revoked": revoked });
+        print(&format!("{object}\n"))?;
+    }
+    if left > 0 && !args.dry_run {
+        return Err(TraceError::Unrepaired { left, of: entries.len() });
+    }
+    tell(&sentence(args.dry_run, entries.len(), left))?;
+    let derivations = |number: usize| count(number as u64, "derivation");
+    if !pardoned.is_empty() {
+        tell(&format!("{} may be reused again, once proven anew", derivations(pardoned.len())))?;
+    } else if revoked > 0 && !args.dry_run {
+        let derivations = derivations(revoked);
+        tell(&format!("nothing of {derivations} is reused any more; `--pardon` lets proofs begin anew"))?;
+    }
+    Ok(())
+}
+
+fn sentence(dry_run: bool, all: usize, left: usize) -> String {
+    match (all, dry_run) {
+        (0, _) => "nothing to repair: no path came from a revoked trace".to_owned(),
+        (_, true) => format!("{} to repair", count(left as u64, "path")),
+        (_, false) => format!("{} repaired", count(all as u64, "path")),
     }
 }
 
@@ -90,7 +131,12 @@ const NO_MAKER: &str = "its derivation is gone";
 /// What Nix believes falsely then is that a derivation led to it; Nix forgets that with the path.
 const BY_CONTENT: &str = "its path follows from its content, so a build cannot be compared with it";
 
-fn repair(nix: &NixStore, entry: &Entry, path: &StorePath) -> Result<Outcome, TraceError> {
+fn repair(
+    nix: &NixStore,
+    entry: &Entry,
+    path: &StorePath,
+    tell: &dyn Fn(&str) -> Result<(), TraceError>,
+) -> Result<Outcome, TraceError> {
     if !nix.is_valid(path)? {
         return Ok(Outcome::Gone);
     }
@@ -98,7 +144,7 @@ fn repair(nix: &NixStore, entry: &Entry, path: &StorePath) -> Result<Outcome, Tr
         _ if nix.is_content_addressed(path)? => BY_CONTENT.to_owned(),
         None => NO_MAKER.to_owned(),
         Some(maker) => {
-            say(&format!("building {} again, to compare its output {}", maker.store_path(), entry.output))?;
+            tell(&format!("building {} again, to compare its output {}", maker.store_path(), entry.output))?;
             match nix.build_again(&maker)? {
                 Again::Same => return Ok(Outcome::Right),
                 Again::Differs => "a build gives other bits".to_owned(),
@@ -142,24 +188,55 @@ impl Outcome {
         matches!(self, Self::Gone | Self::Right | Self::Deleted { .. } | Self::Replaced { .. })
     }
 
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Right => "right",
+            Self::Deleted { .. } => "deleted",
+            Self::Replaced { .. } => "replaced",
+            Self::Kept { .. } => "kept",
+            Self::Unclear { .. } => "unclear",
+            Self::WouldBuild { .. } => "build",
+            Self::WouldDelete { .. } => "delete",
+        }
+    }
+
+    /// For a program.
+    fn value(&self, path: &str, entry: &Entry) -> Value {
+        let (mut why, mut problem, mut referrers, mut derivation) = (None, None, None, None);
+        match self {
+            Self::Gone | Self::Right => {}
+            Self::Deleted { why: it, others }
+            | Self::Replaced { why: it, others }
+            | Self::WouldDelete { why: it, others } => (why, referrers) = (Some(it), Some(others)),
+            Self::Kept { why: it, problem: its } => (why, problem) = (Some(it), Some(its)),
+            Self::Unclear { problem: its } => problem = Some(its),
+            Self::WouldBuild { drv } => derivation = Some(drv.to_string()),
+        }
+        json!({
+            "path": path, "output": entry.output, "trace": entry.trace.to_string(), "outcome": self.word(),
+            "why": why, "problem": problem, "referrers": referrers, "drv": derivation,
+        })
+    }
+
     fn line(&self, path: &str) -> String {
         let with = |why: &str, others: usize| match others {
             0 => why.to_owned(),
             1 => format!("{why}; with 1 path that refers to it"),
             others => format!("{why}; with {} paths that refer to it", number(others as u64)),
         };
-        let (word, said) = match self {
-            Self::Gone => ("gone", "it is in the store no more".to_owned()),
-            Self::Right => ("right", "a build gives the same bits".to_owned()),
-            Self::Deleted { why, others } => ("deleted", with(why, *others)),
-            Self::Replaced { why, others } => ("replaced", with(why, *others)),
-            Self::Kept { why, problem } => ("kept", format!("{why}, but {problem}")),
-            Self::Unclear { problem } => ("unclear", format!("it cannot be built again now: {problem}")),
-            Self::WouldBuild { drv } => ("build", format!("{drv} would be built again, to compare")),
-            Self::WouldDelete { why, others } => ("delete", with(why, *others)),
+        let said = match self {
+            Self::Gone => "it is in the store no more".to_owned(),
+            Self::Right => "a build gives the same bits".to_owned(),
+            Self::Deleted { why, others }
+            | Self::Replaced { why, others }
+            | Self::WouldDelete { why, others } => with(why, *others),
+            Self::Kept { why, problem } => format!("{why}, but {problem}"),
+            Self::Unclear { problem } => format!("it cannot be built again now: {problem}"),
+            Self::WouldBuild { drv } => format!("{drv} would be built again, to compare"),
         };
         // Nix's words are often several lines.
-        format!("{word:<9} {path}: {}", clean::name(&said))
+        format!("{:<9} {path}: {}", self.word(), clean::name(&said))
     }
 }
 
