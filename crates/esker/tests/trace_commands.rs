@@ -269,7 +269,7 @@ fn revoke(project: &Project, paths: &[&str]) {
     let name = |path: &&str| ("out".to_owned(), path.trim_start_matches("/nix/store/").to_owned());
     let paths: Vec<_> = paths.iter().map(name).collect();
     let now = SystemTime::now();
-    assert!(store.note_reuse(&trace, &paths, now).unwrap());
+    assert!(store.note_reuse(&trace, &paths, &[], now).unwrap());
     let skeleton = store.trace(&trace).unwrap().unwrap().skeleton;
     assert_eq!(store.revoke(&skeleton, &trace, "a build gave other bits", now).unwrap().len(), paths.len());
 }

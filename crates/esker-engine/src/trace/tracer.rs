@@ -142,7 +142,9 @@ impl Tracer {
                             // A failure is told after a build, with its log.
                             explanation.reason = Reason::Refused;
                             explanation.detail = Some(why);
-                        } else if self.note(&trace, &made) && self.registered(client, &subject, &made)? {
+                        } else if self.note(&trace, &made, &reuse.changed)
+                            && self.registered(client, &subject, &made)?
+                        {
                             explanation.reason = Reason::Holds;
                             listener.explained(explanation);
                             return Ok(passed(&subject, &made, Some(reuse)));
@@ -174,10 +176,10 @@ impl Tracer {
         }
     }
 
-    fn note(&self, trace: &TraceId, made: &[Made]) -> bool {
+    fn note(&self, trace: &TraceId, made: &[Made], changed: &[String]) -> bool {
         let paths: Vec<(String, String)> =
             made.iter().map(|made| (made.name.clone(), made.path.base_name().to_owned())).collect();
-        self.store.note_reuse(trace, &paths, SystemTime::now()).unwrap_or(false)
+        self.store.note_reuse(trace, &paths, changed, SystemTime::now()).unwrap_or(false)
     }
 
     fn build(

@@ -182,13 +182,13 @@ fn doubt_takes_its_share_and_one_difference_revokes_the_skeleton() {
     assert!(matches!(roll(0.5), Decision::Reuse { doubted: false, .. }));
     let Decision::Reuse { trace, doubted: true, .. } = roll(0.01) else { panic!() };
     let path = ("out".to_owned(), format!("{}-out", hash("reused")));
-    assert!(story.store.note_reuse(&trace, std::slice::from_ref(&path), moment(1)).unwrap());
+    assert!(story.store.note_reuse(&trace, std::slice::from_ref(&path), &[], moment(1)).unwrap());
     assert!(story.store.doubt_result(&skeleton, &trace, true, moment(2)).unwrap().is_empty());
     let ledger = story.store.doubt_result(&skeleton, &trace, false, moment(3)).unwrap();
     assert_eq!(ledger.iter().map(|entry| &entry.path).collect::<Vec<_>>(), [&path.1]);
     story.check(&story.second(), "Revoked");
     assert!(matches!(story.tell(&story.first(), &empty("1")), Recorded::Refused(_)));
-    assert!(!story.store.note_reuse(&trace, &[path], moment(4)).unwrap());
+    assert!(!story.store.note_reuse(&trace, &[path], &[], moment(4)).unwrap());
     let counters = story.store.counters().unwrap();
     assert_eq!((counters["reused"], counters["doubted"], counters["false"]), (1, 2, 1));
 }
@@ -213,11 +213,105 @@ fn a_build_that_contradicts_what_was_reused_revokes_it() {
     story.tell(&story.first(), &empty("1"));
     let Decision::Reuse { trace, .. } = ask(&story.store, &story.second()) else { panic!() };
     let path = ("out".to_owned(), format!("{}-out", hash("reused")));
-    assert!(story.store.note_reuse(&trace, std::slice::from_ref(&path), moment(1)).unwrap());
+    assert!(story.store.note_reuse(&trace, std::slice::from_ref(&path), &[], moment(1)).unwrap());
     let recorded = story.tell(&story.third(), &bits("3", "bits"));
     let Recorded::Revoked { repair, .. } = recorded else { panic!("{recorded:?}") };
     assert_eq!(repair.iter().map(|entry| &entry.path).collect::<Vec<_>>(), [&path.1]);
     story.check(&story.second(), "Revoked");
+}
+
+impl Story {
+    /// Reuses a result, which must be possible, and notes it.
+    fn reuse(&self, inputs: &Inputs) {
+        let Decision::Reuse { trace, changed, .. } = ask(&self.store, inputs) else { panic!() };
+        let path = ("out".to_owned(), format!("{}-out", hash("reused")));
+        assert!(self.store.note_reuse(&trace, &[path], &changed, moment(1)).unwrap());
+    }
+
+    /// One of these sources, of which nothing differs that is read, with this tool.
+    fn with(&self, number: u32, tool_label: &str) -> Inputs {
+        let readme = format!("read me {number}");
+        self.inputs(source(&self.world, &format!("source {number}"), "int main", &readme), tool_label)
+    }
+
+    /// What was reused by changes of the source, after one proof: as most results are.
+    fn reused_across_sources() -> Self {
+        let story = Self::new();
+        story.tell(&story.with(1, "t1"), &bits("1", "bits"));
+        story.tell(&story.with(2, "t1"), &bits("2", "bits"));
+        story.reuse(&story.with(3, "t1"));
+        story
+    }
+
+    fn standing(&self) -> usize {
+        self.store.ledger(crate::store::Standing::Stands).unwrap().len()
+    }
+}
+
+#[test]
+fn a_slot_that_no_reuse_went_by_may_matter() {
+    let story = Story::reused_across_sources();
+    story.check(&story.with(4, "t2"), "prove [\"tool\"]");
+    let recorded = story.tell(&story.with(4, "t2"), &bits("4", "other bits"));
+    assert!(matches!(&recorded, Recorded::Differs { slots, .. } if slots == &["tool"]), "{recorded:?}");
+    assert_eq!(story.standing(), 1);
+    // For these bits the source is to be proven anew, and is.
+    story.check(&story.with(5, "t2"), "prove [\"source\"]");
+    story.tell(&story.with(5, "t2"), &bits("5", "other bits"));
+    story.check(&story.with(6, "t2"), "reuse R0 [\"source\"]");
+}
+
+#[test]
+fn a_slot_that_a_reuse_went_by_may_not_matter_though_its_proof_is_forgotten() {
+    let story = Story::reused_across_sources();
+    story.tell(&story.with(4, "t2"), &bits("4", "other bits"));
+    let recorded = story.tell(&story.with(5, "t2"), &bits("5", "third bits"));
+    assert!(matches!(&recorded, Recorded::Revoked { repair, .. } if repair.len() == 1), "{recorded:?}");
+    story.check(&story.with(3, "t1"), "Revoked");
+}
+
+#[test]
+fn a_difference_that_no_unproven_slot_explains_revokes() {
+    let story = Story::reused_across_sources();
+    let recorded = story.tell(&story.with(4, "t1"), &bits("4", "other bits"));
+    assert!(matches!(recorded, Recorded::Revoked { .. }), "{recorded:?}");
+    let story = Story::reused_across_sources();
+    // The build that was reused, once more.
+    let recorded = story.tell(&story.with(2, "t1"), &bits("2", "other bits"));
+    assert!(matches!(recorded, Recorded::Revoked { .. }), "{recorded:?}");
+}
+
+#[test]
+fn what_is_empty_or_not_by_an_unseen_hash_revokes_whatever_slot_it_is() {
+    for (before, after) in [(empty("1"), bits("4", "bits")), (bits("1", "bits"), empty("4"))] {
+        let story = Story::new();
+        story.tell(&story.with(1, "t1"), &before);
+        story.tell(&story.with(2, "t1"), &before);
+        story.reuse(&story.with(3, "t1"));
+        let recorded = story.tell(&story.with(4, "t2"), &after);
+        assert!(matches!(recorded, Recorded::Revoked { .. }), "{recorded:?}");
+    }
+}
+
+#[test]
+fn a_reuse_that_was_refuted_since_it_was_decided_is_not_made() {
+    let story = Story::reused_across_sources();
+    let decision = ask(&story.store, &story.with(4, "t1"));
+    let Decision::Reuse { trace, changed, .. } = decision else { panic!("{decision:?}") };
+    story.tell(&story.with(5, "t2"), &bits("5", "other bits"));
+    let path = ("out".to_owned(), format!("{}-out", hash("late")));
+    assert!(!story.store.note_reuse(&trace, &[path], &changed, moment(2)).unwrap());
+}
+
+#[test]
+fn a_reuse_of_before_the_ledger_knew_slots_may_have_gone_by_any() {
+    let story = Story::reused_across_sources();
+    let mut entry = story.store.ledger(crate::store::Standing::Stands).unwrap().remove(0);
+    assert_eq!(entry.slots.as_deref(), Some(&["source".to_owned()][..]));
+    entry.slots = None;
+    story.store.enter(&entry).unwrap();
+    let recorded = story.tell(&story.with(4, "t2"), &bits("4", "other bits"));
+    assert!(matches!(recorded, Recorded::Revoked { .. }), "{recorded:?}");
 }
 
 #[test]

@@ -126,6 +126,9 @@ const MIGRATIONS: &[&str] = &[
         at       INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE ledger ADD COLUMN slots BLOB; -- whose hashes were taken not to matter; NULL: any
+",
 ];
 
 /// An open database.

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::codec::check_of;
+use super::codec::{Reader, Writer, check_of};
 use super::counters::count;
+use super::evidence::load_evidence;
 use super::trace::{Trace, TraceId};
 use super::{Store, StoreError, closure, fold, seconds};
 use crate::observation::Digest;
@@ -39,10 +40,22 @@ pub struct Entry {
     pub at: i64,
     /// What became of it.
     pub standing: Standing,
+    /// The slots whose hashes were others than in the build that was reused, and were taken not to
+    /// matter. `None`: not known, could be any.
+    pub slots: Option<Vec<String>>,
+}
+
+/// What a build spoke against.
+#[derive(Debug)]
+pub(super) enum Against {
+    /// That these slots' hashes do not matter.
+    Slots(Vec<String>),
+    /// All that was ever taken for granted.
+    All,
 }
 
 impl Entry {
-    pub(super) const COLUMNS: &str = "path, output, trace, skeleton, at, state, check_";
+    pub(super) const COLUMNS: &str = "path, output, trace, skeleton, at, state, check_, slots";
 
     pub(super) fn read(row: &Row<'_>) -> Result<Option<Self>, rusqlite::Error> {
         let digest = |index| -> Result<Option<Digest>, rusqlite::Error> {
@@ -55,12 +68,14 @@ impl Entry {
         };
         let Some((trace, skeleton)) = digest(2)?.zip(digest(3)?) else { return Ok(None) };
         let (path, output, at) = (row.get(0)?, row.get(1)?, row.get(4)?);
-        let entry = Self { path, output, trace: TraceId(trace), skeleton, at, standing };
+        // Damaged, they are not as the check has them.
+        let slots = row.get_ref(7)?.as_blob_or_null()?.map(|bytes| read_slots(bytes).unwrap_or_default());
+        let entry = Self { path, output, trace: TraceId(trace), skeleton, at, standing, slots };
         Ok((entry.check()[..] == *row.get_ref(6)?.as_blob()?).then_some(entry))
     }
 
     pub(super) fn save(&self, db: &Connection) -> Result<(), rusqlite::Error> {
-        db.prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+        db.prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
             params![
                 self.path,
                 self.output,
@@ -68,7 +83,8 @@ impl Entry {
                 &self.skeleton.0[..],
                 self.at,
                 self.standing as i64,
-                &self.check()[..]
+                &self.check()[..],
+                self.slots.as_deref().map(write_slots),
             ],
         )?;
         Ok(())
@@ -77,8 +93,35 @@ impl Entry {
     fn check(&self) -> [u8; 8] {
         let numbers = [self.at.to_le_bytes(), (self.standing as i64).to_le_bytes()].concat();
         let (path, output) = (self.path.as_bytes(), self.output.as_bytes());
-        check_of("ledger", &[path, output, &self.trace.0.0, &self.skeleton.0, &numbers])
+        let fields = [path, output, &self.trace.0.0, &self.skeleton.0, &numbers];
+        match &self.slots {
+            None => check_of("ledger", &fields),
+            Some(slots) => check_of("ledger", &[&fields[..], &[&write_slots(slots)]].concat()),
+        }
     }
+
+    /// Whether it can be wrong, if this is spoken against.
+    fn relies_on(&self, against: &Against) -> bool {
+        match (against, &self.slots) {
+            (Against::All, _) | (_, None) => true,
+            (Against::Slots(slots), Some(own)) => own.iter().any(|slot| slots.contains(slot)),
+        }
+    }
+}
+
+fn write_slots(slots: &[String]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    slots.iter().for_each(|slot| writer.bytes(slot.as_bytes()));
+    writer.0
+}
+
+fn read_slots(bytes: &[u8]) -> Option<Vec<String>> {
+    let mut reader = Reader(bytes);
+    let mut slots = Vec::new();
+    while !reader.is_empty() {
+        slots.push(reader.text()?);
+    }
+    Some(slots)
 }
 
 /// A skeleton of which nothing is reused any more.
@@ -95,15 +138,17 @@ pub struct Revocation {
 }
 
 impl Store {
-    /// Enters paths (output name, base name) that are about to be registered from a trace.
+    /// Enters paths (output name, base name) that are about to be registered from a trace, although these
+    /// slots have other hashes.
     ///
     /// # Errors
-    /// The store cannot be written, or the trace was revoked or pruned meanwhile (then `Ok(false)`): the paths
-    /// must not be registered.
+    /// The store cannot be written, or the trace was revoked, refuted or pruned since the decision (then
+    /// `Ok(false)`): the paths must not be registered.
     pub fn note_reuse(
         &self,
         trace: &TraceId,
         paths: &[(String, String)],
+        changed: &[String],
         now: SystemTime,
     ) -> Result<bool, StoreError> {
         let now = seconds(now);
@@ -111,13 +156,14 @@ impl Store {
         self.write(|db| {
             super::record::save_unsaved(db, &unsaved, now)?;
             let Some(found) = Trace::load(db, trace)? else { return Ok(false) };
-            if is_revoked(db, &found.skeleton)? {
+            if is_revoked(db, &found.skeleton)? || !still_holds(db, &found, changed)? {
                 return Ok(false);
             }
             for (output, path) in paths {
                 let standing = Standing::Stands;
                 let (output, path, skeleton) = (output.clone(), path.clone(), found.skeleton);
-                Entry { path, output, trace: *trace, skeleton, at: now, standing }.save(db)?;
+                let slots = Some(changed.to_vec());
+                Entry { path, output, trace: *trace, skeleton, at: now, standing, slots }.save(db)?;
             }
             db.prepare_cached("UPDATE traces SET used = ?2, reuses = reuses + 1 WHERE number = ?1")?
                 .execute([found.number, now])?;
@@ -127,6 +173,12 @@ impl Store {
             count(db, "reused", 1)?;
             Ok(true)
         })
+    }
+
+    /// Enters what is to be in the ledger.
+    #[cfg(test)]
+    pub(crate) fn enter(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.write(|db| entry.save(db))
     }
 
     /// What came of building a reused result after all.
@@ -258,10 +310,21 @@ fn entries(
     Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
-/// Whether a path that was registered by reuse of this skeleton still counts as right.
-pub(super) fn has_standing(db: &Connection, skeleton: &Digest) -> Result<bool, rusqlite::Error> {
+/// Whether the proofs are still there that a trace may be reused by. Another run's build can have taken them.
+fn still_holds(db: &Connection, trace: &Trace, changed: &[String]) -> Result<bool, rusqlite::Error> {
+    let evidence = load_evidence(db, trace)?;
+    let needs_none = |slot: &String| trace.produced.is_empty() && !evidence.refuted.contains(slot);
+    Ok(!trace.unstable && changed.iter().all(|slot| evidence.proven.contains(slot) || needs_none(slot)))
+}
+
+/// Whether a path that was registered by reuse of this skeleton, and still counts as right, can be wrong.
+pub(super) fn is_shaken(
+    db: &Connection,
+    skeleton: &Digest,
+    against: &Against,
+) -> Result<bool, rusqlite::Error> {
     let entries = entries(db, "skeleton = ?1", &skeleton.0[..])?;
-    Ok(entries.iter().any(|entry| entry.standing == Standing::Stands))
+    Ok(entries.iter().any(|entry| entry.standing == Standing::Stands && entry.relies_on(against)))
 }
 
 /// Revokes a skeleton, and returns the paths that came from it.

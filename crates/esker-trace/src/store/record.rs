@@ -7,6 +7,30 @@
 //!
 //! Invariant: only pairs of real builds are evidence, and only for the observations that they share.
 //! Invariant: evidence is for the bits it was found with; it goes when a build gives other bits.
+//!
+//! # When a build speaks against what was reused
+//!
+//! A reuse asserts that a build would have given the bits of an earlier one, since both observe the
+//! same, and the slots K in which their hashes differ do not matter: as pairs of builds have shown, or as
+//! nothing can hide in empty outputs. Now a build observes the same as an earlier one of this skeleton,
+//! and has other bits. Let U be the slots in which these two differ and of which nobody has shown that they
+//! do not matter.
+//!
+//! - U is empty: hashes that were shown not to matter do, or the builder is not deterministic. No proof
+//!   of this builder is good: all that was reused of the skeleton may be false.
+//! - The outputs of one of the two are empty: so what is empty can depend on more than what is observed.
+//!   That is the ground of all empty results, whatever their K: as before.
+//! - Else "only the slots of U matter" explains the new bits together with every earlier build. A
+//!   reuse whose K shares a slot with U contradicts it and may be false. One whose K does not is right
+//!   under it: its hashes are those of the earlier build wherever it matters. What was proven of K
+//!   was proven by builds, and the new one says nothing of K.
+//!
+//! K of each reuse is in the ledger, since the proofs may be gone by the time U is known. A reuse of
+//! which K is not known counts as going by any slot. If one reuse may be false, the whole skeleton is
+//! revoked, not that reuse alone: the builder was trusted wrongly.
+//!
+//! So the most common of these builds revokes nothing: a dependency changes, whose path is in the outputs,
+//! after results were reused across changes of a source.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +40,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::admit::{self, Asked, Refused};
 use super::evidence::{Verdict, forget_proofs, load_evidence, save_evidence};
 use super::kept::save_answers;
+use super::ledger::Against;
 use super::memory::Unsaved;
 use super::project::{self, Head, MemoKey, load_memo, save_memo};
 use super::rows::{save_shape, shape_id};
@@ -51,7 +76,7 @@ pub enum Recorded {
         /// builder is not deterministic.
         slots: Vec<String>,
     },
-    /// As `Differs`, but results of this skeleton were reused before, and may be false: it is revoked.
+    /// As `Differs`, but results of this skeleton that were reused before may be false: it is revoked.
     Revoked {
         /// The trace that was found false.
         trace: TraceId,
@@ -134,8 +159,9 @@ impl Record<'_> {
         let id = TraceId::of(&self.skeleton, &head.digest, &answers);
         let closure = Closure::of(self.inputs);
         let closure_id = closure::store(db, &closure, latest.map(|latest| latest.closure))?;
+        let mut against = Vec::new();
         let recorded = match known(db, &id)? {
-            Some((trace, before)) => self.compare(trace, &before, closure_id)?,
+            Some((trace, before)) => self.compare(trace, &before, closure_id, &mut against)?,
             None => {
                 let mut trace = Trace {
                     number: 0,
@@ -157,14 +183,14 @@ impl Record<'_> {
         let mut all = vec![recorded];
         for other in self.held.iter().filter(|other| **other != id) {
             if let Some((trace, before)) = known(db, other)? {
-                let recorded = self.compare(trace, &before, closure_id)?;
+                let recorded = self.compare(trace, &before, closure_id, &mut against)?;
                 if let Recorded::Differs { slots, .. } = &recorded {
                     self.doubt_own(&id, slots)?;
                 }
                 all.push(recorded);
             }
         }
-        self.conclude(all)
+        self.conclude(all, &against)
     }
 
     /// Of two traces that hold for the same inputs and have other bits, neither is to be believed.
@@ -177,19 +203,19 @@ impl Record<'_> {
         own.save(self.db)
     }
 
-    /// If a build spoke against a trace, results that were reused may be false: as bad as a failed doubt.
-    fn conclude(&self, all: Vec<Recorded>) -> Result<Recorded, rusqlite::Error> {
-        let contradicted = all.iter().find_map(|recorded| match recorded {
-            Recorded::Differs { trace, .. } => Some(*trace),
-            _ => None,
-        });
-        if let Some(trace) = contradicted
-            && ledger::has_standing(self.db, &self.skeleton)?
-        {
-            let reason = "a build with the same observations gave other bits";
-            let repair = ledger::revoke(self.db, &self.skeleton, &trace, reason, self.now)?;
-            counters::count(self.db, "contradicted", 1)?;
-            return Ok(Recorded::Revoked { trace, repair });
+    /// If a result that was reused may be false, that is as bad as a failed doubt. See above.
+    fn conclude(
+        &self,
+        all: Vec<Recorded>,
+        against: &[(TraceId, Against)],
+    ) -> Result<Recorded, rusqlite::Error> {
+        for (trace, against) in against {
+            if ledger::is_shaken(self.db, &self.skeleton, against)? {
+                let reason = "a build with the same observations gave other bits";
+                let repair = ledger::revoke(self.db, &self.skeleton, trace, reason, self.now)?;
+                counters::count(self.db, "contradicted", 1)?;
+                return Ok(Recorded::Revoked { trace: *trace, repair });
+            }
         }
         // What concerns an earlier trace tells more than that there is a new one.
         let of_earlier = |recorded: &Recorded| !matches!(recorded, Recorded::New { .. });
@@ -211,8 +237,14 @@ impl Record<'_> {
         Ok(())
     }
 
-    /// A pair of real builds with the same observations.
-    fn compare(&self, mut trace: Trace, before: &Closure, after: i64) -> Result<Recorded, rusqlite::Error> {
+    /// A pair of real builds with the same observations. What the new one speaks against goes to `against`.
+    fn compare(
+        &self,
+        mut trace: Trace,
+        before: &Closure,
+        after: i64,
+        against: &mut Vec<(TraceId, Against)>,
+    ) -> Result<Recorded, rusqlite::Error> {
         let differing = before.differing(self.inputs);
         let same = trace.produced.same_bits(self.produced);
         let evidence = load_evidence(self.db, &trace)?;
@@ -226,6 +258,9 @@ impl Record<'_> {
                 save_evidence(self.db, &trace, key, Verdict::SameBits)?;
             }
         } else {
+            let is_of_all = unproven.is_empty() || trace.produced.is_empty() || self.produced.is_empty();
+            let shaken = if is_of_all { Against::All } else { Against::Slots(unproven.clone()) };
+            against.push((trace.id, shaken));
             forget_proofs(self.db, &trace)?;
             for key in unproven.iter().filter(|key| !evidence.disproved.contains(*key)) {
                 save_evidence(self.db, &trace, key, Verdict::OtherBits)?;

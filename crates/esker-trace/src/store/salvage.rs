@@ -30,7 +30,9 @@ fn revocations(db: &Connection, old: &Connection) -> Result<(), rusqlite::Error>
 }
 
 fn ledger(db: &Connection, old: &Connection) -> Result<(), rusqlite::Error> {
-    let mut statement = old.prepare(&format!("SELECT {} FROM ledger", Entry::COLUMNS))?;
+    let all = |columns: &str| old.prepare(&format!("SELECT {columns} FROM ledger"));
+    // A database of before had no slots.
+    let mut statement = all(Entry::COLUMNS).or_else(|_| all(&Entry::COLUMNS.replace("slots", "NULL")))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(entry) = Entry::read(row)? {

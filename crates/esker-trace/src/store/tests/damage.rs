@@ -18,7 +18,7 @@ fn sound(world: &World) -> Vec<u8> {
         (0..SCENES).for_each(|number| drop(record(&store, world, number)));
         let id = store.traces(1).unwrap()[0].trace;
         let path = ("out".to_owned(), format!("{}-reused", hash("reused")));
-        assert!(store.note_reuse(&id, &[path], moment(9)).unwrap());
+        assert!(store.note_reuse(&id, &[path], &[], moment(9)).unwrap());
         store.revoke(&digest("gone wrong"), &id, "a test", moment(9)).unwrap();
         store.prune(u64::MAX, moment(9)).unwrap();
     }
