@@ -28,6 +28,9 @@ check() {
 prepare_machine
 if is_debian && can_be_root; then
   want c++ g++
+  # Inputs of builds that hide a path in what they write.
+  want sqlite3 sqlite3
+  want mksquashfs squashfs-tools
   want shellcheck shellcheck
   (install_wanted) || wanted=
 fi

@@ -1,6 +1,6 @@
 # Builds for which the wrong result would be reused, if reuse were decided by looking for hashes in
 # outputs. Tests change what no builder reads, `variable/unread`, and with it the hashes of all inputs.
-{ shell, compile, at, variable }:
+{ shell, compile, at, variable, interpreters }:
 let
   unread = builtins.readFile (variable + "/unread");
 
@@ -12,9 +12,26 @@ let
   dep = dependency "dep";
   other = dependency "other";
   inputs = { src = variable; inherit dep other; };
+  more = inputs // { inherit probe; };
   mapped = compile { main = at "mapped.c"; } "mapped" "gcc -O1 $main -o $out";
 
-  make = set: builtins.mapAttrs (name: script: shell inputs name script) set;
+  probe = compile { main = at "probe.c"; } "probe" "gcc -O1 -static -pthread $main -o $out";
+
+  # Programs that a test put into `interpreters`; `run` runs them.
+  given = name: scripts:
+    let
+      tool = interpreters + "/${name}";
+      run = ''
+        set -e
+        run() { PYTHONHOME=$tool PYTHONPATH=$tool/modules $tool/lib/ld.so --library-path $tool/lib $tool/bin/${name} "$@"; }
+      '';
+      one = job: script: shell (inputs // { inherit tool; }) job (run + script);
+    in if builtins.pathExists tool then builtins.mapAttrs one scripts else { };
+  # A source, compiled where it was copied to.
+  compiled = builtins.mapAttrs (name: script:
+    compile { inherit dep; main = at "hello.c"; } name "cp $main m.c; ${script}");
+
+  make = set: builtins.mapAttrs (name: script: shell more name script) set;
   # Each sixteen times, with inputs of its own: what is said of a bit of a hash is then true of some.
   often = name: script:
     let
@@ -43,6 +60,8 @@ in {
     built-hexadecimal = "echo $other | xxd -p > $out";
     built-upper-case = "echo $dep | tr a-z A-Z > $out";
     built-tar = "tar c $dep/read 2> /dev/null | gzip -n > $out";
+    built-tar-of-names = "tar c $dep/read $other/linked 2> /dev/null > $out";
+    built-static = "$probe -d $dep $other > $out";
     built-file-name = ''mkdir $out; : > $out/$(echo $dep | sha256sum | head -c 40)'';
     built-link = ''ln -s "$(echo $dep | rev)" $out'';
     built-plain = "echo $dep > $out";
@@ -63,6 +82,7 @@ in {
     reused-descriptor = "exec 5< $src/read; cat /proc/self/fd/5 > $out";
     reused-program = "$dep/bin/busybox echo said by a program of an input > $out";
     reused-static-program = "mkdir $out; cp $dep/bin/busybox $out/b; $out/b md5sum $out/b | cut -c 1-32 > $out/sum";
+    reused-static-threads = "$probe $src/read $dep/read $other/names/a $dep/none > $out";
     reused-hard-links = "cat $dep/read $dep/linked > $out";
     reused-link = "readlink $dep/link > $out; cat $dep/link >> $out";
     reused-times = "date -u -r $src/read > $out; stat -c %Y $dep $dep/read >> $out";
@@ -77,7 +97,36 @@ in {
     reused-outputs = shell (inputs // { outputs = [ "out" "dev" ]; }) "reused-outputs" "cat $src/read > $out; : > $dev";
     built-outputs = shell (inputs // { outputs = [ "out" "dev" ]; }) "built-outputs" "echo $dep | md5sum > $dev; : > $out";
     built-random = shell inputs "built-random" "head -c 16 /dev/urandom > $out";
-  };
+  } // compiled {
+    # The folder in which something was compiled is in what a debugger reads, and in a digest of it.
+    built-debug = "gcc -g -fdebug-prefix-map=$PWD=$dep -c m.c -o $out";
+    built-debug-compressed = "gcc -g3 -gz=zlib -fdebug-prefix-map=$PWD=$dep -c m.c -o $out";
+    built-build-id = "gcc -g -fdebug-prefix-map=$PWD=$dep -Wl,--build-id=sha1 m.c -o m; strip m; cp m $out";
+    reused-debug-compressed = "gcc -g3 -gz=zlib -c m.c -o $out";
+    reused-build-id = "gcc -g -fdebug-prefix-map=$dep=/dep -Wl,--build-id=sha1 m.c -o m; strip m; cp m $out";
+  } // given "sqlite3" {
+    built-sqlite = ''run -init /dev/null m.db "create table t (p text); insert into t values ('$dep/read');"; cp m.db $out'';
+    built-sqlite-utf16 = ''run -init /dev/null m.db "pragma encoding = 'UTF-16le'; create table t (p text); insert into t values ('$dep/read');"; cp m.db $out'';
+    reused-sqlite = ''run -init /dev/null m.db "create table t (p text); insert into t values ('$(cat $src/read)');"; cp m.db $out'';
+  } // given "xz" {
+    built-xz = "echo $dep/read $src/read | run > $out";
+    reused-xz = "run < $src/read > $out";
+  } // given "mksquashfs" {
+    built-squashfs = "mkdir d; ln -s $dep/read d/link; run d m -all-root -all-time 1 -mkfs-time 1 -no-xattrs -processors 1 -quiet > log; cp m $out";
+    reused-squashfs = "mkdir d; cat $src/read > d/read; run d m -all-root -all-time 1 -mkfs-time 1 -no-xattrs -processors 1 -quiet > log; cp m $out";
+  } // (
+    let
+      bytecode = path: ''
+        echo "def f(): return 1" > m.py
+        run -S -c 'import _imp, _frozen_importlib_external as e, sys
+        text = open("m.py", "rb").read()
+        code = compile(text, sys.argv[1], "exec")
+        open(sys.argv[2], "wb").write(e._code_to_hash_pyc(code, _imp.source_hash(e._RAW_MAGIC_NUMBER, text)))' ${path} $out'';
+    in given "python" {
+      built-pyc = bytecode "$dep/m.py";
+      built-pyc-compressed = "${bytecode "$dep/m.py"}; gzip -n < $out > m; cp m $out";
+      reused-pyc = bytecode "/build/m.py";
+    });
 
   # Looks for a way out of the sandbox; the places come from a file.
   escape.escape = shell { src = variable; } "escape" ''

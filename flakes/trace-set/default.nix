@@ -20,7 +20,7 @@ let
 
   # A script for bash, with the C toolchain.
   compile = more: name: script: tools.build ({ inherit name salt script; } // more);
-  difficult = import ./adversarial.nix { inherit shell compile at variable; };
+  difficult = import ./adversarial.nix { inherit shell compile at variable interpreters; };
 in {
   equal = import ./equal.nix { inherit shell compile at; }
     // import ./interpreted.nix { inherit shell interpreters; };

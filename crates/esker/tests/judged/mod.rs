@@ -5,6 +5,8 @@
 
 #![expect(dead_code, reason = "each test file uses its own part; the last line keeps this true")]
 
+pub(crate) mod given;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
