@@ -302,6 +302,67 @@ fn an_executor_that_is_killed_breaks_the_job_and_leaves_nothing(nix: &Nix) {
     assert_eq!((outcome(&told, "one"), reason(&told, told.drv("one"))), ("built", "never"), "{told}");
 }
 
+/// Nix does not delete the input of a build: it is protected. If somebody does so by hand, the build is
+/// broken, whatever the builder makes of it.
+fn an_input_that_is_deleted_meanwhile_leaves_no_trace(nix: &Nix) {
+    let script = "echo started; n=0; while [ $((n += 1)) -lt 1000000 ]; do :; done
+                  if read x < $src/a; then echo $x; else echo none; fi > $out";
+    let Some(project) = reads_one_file(nix, script) else { return };
+    project.write("src/a", "a\n");
+    let mut running = project.esker(&["check", "--json", "--trace", "reuse"]).start();
+    running.wait_for("a line of the log", |event| {
+        event["event"] == "log" && event["line"].as_str().is_some_and(|line| line.contains("started"))
+    });
+    let drv = running.wait_for("a build", |event| event["event"] == "build_started");
+    let text = fs::read_to_string(drv["drv"].as_str().unwrap()).unwrap();
+    let source = text.split('"').find(|part| part.starts_with("/nix/store/") && part.ends_with("-src"));
+    let source = source.unwrap();
+    let deleted = project.nix_program("nix-store").args(["--delete", source]).output().unwrap();
+    assert!(!deleted.status.success(), "{deleted:?}");
+    let aside = project.beside("aside");
+    judged::copy(Path::new(source), &aside);
+    fs::remove_dir_all(source).unwrap();
+    let told = running.finish();
+    // Put back before anything can fail: for Nix it was there all the time.
+    judged::copy(&aside, Path::new(source));
+    assert_eq!(told.conclusions(), [("one", "broken")], "{told}");
+    assert_eq!(judged::traces(&project).stats().unwrap().traces, 0, "{told}");
+    let told = reuse(&project);
+    assert_eq!((outcome(&told, "one"), reason(&told, told.drv("one"))), ("built", "never"), "{told}");
+}
+
+/// A dependency changes whose path is in the outputs, after a reuse across changes of a source: that
+/// speaks against no reuse.
+fn a_changed_dependency_revokes_no_reuse_of_a_changed_source(nix: &Nix) {
+    if !story::machine::can_observe_builds() {
+        return;
+    }
+    let project = Project::with_checks(
+        nix,
+        r#"one = lib.make { src = ./src; dep = ./dep; } "one" "read x < $src/a; read y < $dep/a; echo $x $dep > $out";"#,
+    );
+    let salted = |path: &str, round: usize| project.write(path, &format!("@salt@ {round}\n"));
+    project.write("src/a", "a\n");
+    project.write("dep/a", "a\n");
+    let rounds = [
+        ("src", "built never"),
+        ("src", "built unproven"),
+        ("src", "reused holds"),
+        ("dep", "built depends"),
+        ("src", "built unproven"),
+        ("src", "reused holds"),
+    ];
+    salted("dep/unread", 0);
+    for (round, (changed, expected)) in rounds.into_iter().enumerate() {
+        salted(&format!("{changed}/unread"), round + 1);
+        let told = reuse(&project);
+        let found = format!("{} {}", outcome(&told, "one"), reason(&told, told.drv("one")));
+        assert_eq!(found, expected, "round {round}: {told}");
+        assert_eq!(wrong_jobs(&project, &told), BTreeSet::new());
+    }
+    assert_eq!(judged::traces(&project).revocations().unwrap(), []);
+}
+
 /// A builder looks for a way out, by which it would know more than its inputs: the host's files, a store
 /// path that is not listed, a server on this machine. It finds none, like in Nix's sandbox.
 fn a_builder_does_not_get_out(nix: &Nix) {
@@ -341,6 +402,8 @@ on_each_nix! {
     damaged_traces_cost_a_build_and_no_more,
     a_full_disk_for_traces_costs_a_build_and_no_more,
     an_executor_that_is_killed_breaks_the_job_and_leaves_nothing,
+    an_input_that_is_deleted_meanwhile_leaves_no_trace,
+    a_changed_dependency_revokes_no_reuse_of_a_changed_source,
     a_builder_does_not_get_out,
     a_failing_builder_leaves_no_trace,
 }

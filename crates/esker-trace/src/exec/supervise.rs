@@ -83,8 +83,8 @@ pub fn run(spec: &Spec, log: &mut dyn FnMut(&[u8])) -> Result<Ran, ExecError> {
     let observed = observer.finish();
     let end = match outcome? {
         Some(end) => end,
-        // What it could not read may be why it failed.
-        None if !observed.faults.is_empty() && status != Status::Exited(0) => End::ObserverDied,
+        // What it could not read may be why it failed, or why it made what it made.
+        None if !observed.faults.is_empty() => End::ObserverDied,
         None if groups.ran_out_of_memory() => End::OutOfMemory,
         None => match status {
             Status::Exited(code) => End::Exited(code),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 /// Of which type a path is, with what else a look-up tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Real {
     pub(super) fn look(&self, path: &[u8]) -> io::Result<Option<Seen>> {
         let file = match self.open_at(path, OFlags::PATH) {
             Ok(file) => file,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) if self.is_there() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let stat = rustix::fs::fstat(&file)?;
@@ -45,6 +46,12 @@ impl Real {
             FileType::Symlink => Ok(Some(Seen::Symlink { length: size })),
             other => Err(io::Error::other(format!("an input holds a file of type {other:?}"))),
         }
+    }
+
+    /// Whether the input itself is still there: without it, nothing is absent.
+    fn is_there(&self) -> bool {
+        let links = |root| rustix::fs::fstat(root).is_ok_and(|stat| stat.st_nlink > 0);
+        self.root.get().map_or_else(|| self.folder.symlink_metadata().is_ok(), links)
     }
 
     /// Opens a file for reading.
@@ -129,5 +136,9 @@ mod tests {
         assert!(real.look(b"../outside").is_err());
         let names: Vec<_> = real.names(b"").unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, [&b"folder"[..], b"link", b"out"]);
+        // In what is gone, nothing can be said to be absent.
+        std::fs::remove_dir_all(&input).unwrap();
+        assert!(real.look(b"folder/none").is_err());
+        assert!(Real::new(&input).look(b"none").is_err() && Real::new(&input).look(b"").is_err());
     }
 }
