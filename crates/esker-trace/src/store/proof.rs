@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use super::admit::{MOST_QUESTIONS, with_parents};
 use super::evidence::{Evidence, Verdict, forget_proofs, load_evidence, save_evidence};
+use super::ledger::Against;
 use super::rows::load_head;
 use super::shape::Shape;
 use super::trace::{Produced, Reference, Trace, TraceId};
@@ -41,7 +42,7 @@ pub enum Proof {
     Refuted {
         /// Nothing is reused while one of these changes.
         slots: Vec<String>,
-        /// What was registered by reuse and may be false, since all slots had been proven otherwise.
+        /// What was registered by reuse, if some of it may be false.
         repair: Vec<Entry>,
     },
     /// Nothing; why.
@@ -145,20 +146,20 @@ fn disagree(db: &Connection, claim: &Claim, trace: &Trace, now: i64) -> Result<P
     let evidence = load_evidence(db, trace)?;
     let mut slots: Vec<String> =
         claim.slots.iter().filter(|key| !evidence.proven.contains(*key)).cloned().collect();
-    let mut repair = Vec::new();
+    // What was proven meanwhile, and perhaps reused, may be contradicted: see `record.rs`.
+    let against = if slots.is_empty() { Against::All } else { Against::Slots(slots.clone()) };
     if slots.is_empty() {
-        // What was proven meanwhile, and perhaps reused, is contradicted.
         slots.extend(claim.slots.iter().cloned());
-        if ledger::has_standing(db, &trace.skeleton)? {
-            let reason = "a build under other names gave other bits";
-            repair = ledger::revoke(db, &trace.skeleton, &trace.id, reason, now)?;
-            counters::count(db, "contradicted", 1)?;
-            return Ok(Proof::Refuted { slots, repair });
-        }
+    }
+    if ledger::is_shaken(db, &trace.skeleton, &against)? {
+        let reason = "a build under other names gave other bits";
+        let repair = ledger::revoke(db, &trace.skeleton, &trace.id, reason, now)?;
+        counters::count(db, "contradicted", 1)?;
+        return Ok(Proof::Refuted { slots, repair });
     }
     forget_proofs(db, trace)?;
     for key in &slots {
         save_evidence(db, trace, key, Verdict::Disproved)?;
     }
-    Ok(Proof::Refuted { slots, repair })
+    Ok(Proof::Refuted { slots, repair: Vec::new() })
 }

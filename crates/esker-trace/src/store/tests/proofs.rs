@@ -98,7 +98,7 @@ fn a_proof_that_contradicts_reuses_revokes_them() {
     let claim = claim(&store, &one, &bits("1", "x")).unwrap();
     prove(&store, &claim, &one, &questions(&one), "x");
     let path = ("out".to_owned(), format!("{}-out", hash("reused")));
-    assert!(store.note_reuse(&claim.trace, &[path], moment(2)).unwrap());
+    assert!(store.note_reuse(&claim.trace, &[path], &["source".to_owned()], moment(2)).unwrap());
     // Another process made the same claim, and came to another end.
     assert_eq!(prove(&store, &claim, &one, &questions(&one), "y"), r#"refuted ["source", "tool"] 1"#);
     assert_eq!(short(&ask(&store, &two)), "Revoked");
