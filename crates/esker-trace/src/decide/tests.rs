@@ -304,6 +304,17 @@ fn a_reuse_that_was_refuted_since_it_was_decided_is_not_made() {
 }
 
 #[test]
+fn a_path_of_several_reuses_went_by_the_slots_of_all() {
+    let story = Story::new();
+    story.tell(&story.with(1, "t1"), &bits("1", "bits"));
+    story.tell(&story.with(2, "t2"), &bits("2", "bits"));
+    story.reuse(&story.with(3, "t2"));
+    story.reuse(&story.with(2, "t3"));
+    let entry = story.store.ledger(crate::store::Standing::Stands).unwrap().remove(0);
+    assert_eq!(entry.slots.unwrap(), ["source", "tool"]);
+}
+
+#[test]
 fn a_reuse_of_before_the_ledger_knew_slots_may_have_gone_by_any() {
     let story = Story::reused_across_sources();
     let mut entry = story.store.ledger(crate::store::Standing::Stands).unwrap().remove(0);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a path is in the ledger before it is in any store.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -162,7 +163,7 @@ impl Store {
             for (output, path) in paths {
                 let standing = Standing::Stands;
                 let (output, path, skeleton) = (output.clone(), path.clone(), found.skeleton);
-                let slots = Some(changed.to_vec());
+                let slots = with_earlier(db, &path, &skeleton, changed)?;
                 Entry { path, output, trace: *trace, skeleton, at: now, standing, slots }.save(db)?;
             }
             db.prepare_cached("UPDATE traces SET used = ?2, reuses = reuses + 1 WHERE number = ?1")?
@@ -308,6 +309,24 @@ fn entries(
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map([value], Entry::read)?;
     Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// These slots, and those by which the same path was reused before: one that follows from its content is
+/// that of several reuses.
+fn with_earlier(
+    db: &Connection,
+    path: &str,
+    skeleton: &Digest,
+    changed: &[String],
+) -> Result<Option<Vec<String>>, rusqlite::Error> {
+    let mut all: BTreeSet<String> = changed.iter().cloned().collect();
+    for entry in entries(db, "path = ?1", path)? {
+        if entry.standing == Standing::Stands && entry.skeleton == *skeleton {
+            let Some(slots) = entry.slots else { return Ok(None) };
+            all.extend(slots);
+        }
+    }
+    Ok(Some(all.into_iter().collect()))
 }
 
 /// Whether the proofs are still there that a trace may be reused by. Another run's build can have taken them.
