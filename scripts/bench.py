@@ -11,7 +11,6 @@ another salt, nothing is ever deleted from the store.
 Start it by way of bench.sh, which builds Esker and finds the Nix versions.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+from contest import Contest, arguments, parse, progress, publish, turns
 
 FLAKE = """{
   outputs = { self }: let
@@ -92,35 +91,16 @@ class Run:
     lines: list = field(default_factory=list)
 
 
-class Bench:
-    def __init__(self, options, nix_folder, work):
-        self.options = options
-        self.work = work
-        self.deadline = options.deadline
-        self.env = dict(os.environ)
-        self.env.update(
-            PATH=f"{nix_folder}:{os.environ['PATH']}",
-            ESKER_STATE_DIR=str(work / "state"),
-            XDG_CACHE_HOME=str(work / "cache"),
-            NO_COLOR="1",
-            NIX_CONFIG="\n".join([
-                "experimental-features = nix-command flakes",
-                "sandbox = true",
-                f"sandbox-paths = /bin/sh={options.shell}",
-                "substituters =",
-                "warn-dirty = false",
-            ]),
-        )
-        self.nix = str(Path(nix_folder) / "nix")
-        self.version = subprocess.run([self.nix, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+class Bench(Contest):
+    settings = ["warn-dirty = false"]
 
     # Contestants, each as a command line.
 
     def esker(self, flake, *more):
-        return [str(self.options.esker), "check", flake.reference, "--max-jobs", str(self.options.max_jobs), *more]
+        return super().esker(flake.reference, *more)
 
     def nix_build(self, flake):
-        return [self.nix, "build", "--no-link", "--keep-going", "--max-jobs", str(self.options.max_jobs), *flake.installables()]
+        return super().nix_build(flake.installables())
 
     def nix_flake_check(self, flake):
         return [self.nix, "flake", "check", "--keep-going", "--max-jobs", str(self.options.max_jobs), flake.reference]
@@ -133,7 +113,7 @@ class Bench:
 
     def run(self, command, expect=(0,)):
         """Runs a command to its end. Its peak memory is that of this process alone."""
-        if time.monotonic() > self.deadline:
+        if time.monotonic() > self.options.deadline:
             raise Trouble("no time left")
         started = time.monotonic()
         process = subprocess.Popen(command, env=self.env, cwd=self.work, stdin=subprocess.DEVNULL,
@@ -147,7 +127,7 @@ class Bench:
         reader = threading.Thread(target=read)
         reader.start()
         status, peak = Path(f"/proc/{process.pid}/status"), 0
-        limit = min(self.deadline, started + self.options.timeout)
+        limit = min(self.options.deadline, started + self.options.timeout)
         while process.poll() is None:
             try:
                 peak = int(re.search(r"VmHWM:\s+(\d+)", status.read_text()).group(1))
@@ -171,10 +151,8 @@ class Bench:
     def interleave(self, contestants, rounds=None):
         """Runs each contestant once a round, beginning with another one each time."""
         results = {name: [] for name in contestants}
-        names = list(contestants)
         for number in range(rounds or self.options.rounds):
-            for name in names[number % len(names):] + names[:number % len(names)]:
-                progress(f"  round {number + 1}: {name}")
+            for name in turns(contestants, number):
                 try:
                     results[name].append(contestants[name]())
                 except Trouble as trouble:
@@ -184,10 +162,6 @@ class Bench:
                     progress("  no time for more rounds")
                     return {name: runs[:number] for name, runs in results.items()}
         return results
-
-
-def progress(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def seconds(run):
@@ -409,39 +383,18 @@ def measure(options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--esker", type=Path, default=Path(__file__).resolve().parent.parent / "target/release/esker")
-    parser.add_argument("--nix", action="append", help="folder with a Nix; several times for several versions")
-    parser.add_argument("--case", action="append", choices=CASES)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = arguments(__doc__.splitlines()[0], CASES)
     parser.add_argument("--jobs", type=int, default=1_000, help="attributes in most cases")
-    parser.add_argument("--max-jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--shell", default="/bin/busybox", help="what plain Nix gets as the sandbox's /bin/sh")
     parser.add_argument("--minutes", type=float, default=180, help="after these, no further run is started")
     parser.add_argument("--timeout", type=float, default=3_600, help="seconds for one run")
     parser.add_argument("--full", action="store_true", help="also build 10,000 derivations")
-    parser.add_argument("--quick", action="store_true", help="two rounds of small flakes: does it work at all?")
-    parser.add_argument("--write", type=Path, help="put the report into this page, between its two marks")
-    options = parser.parse_args()
+    options = parse(parser)
     if options.quick:
         options.rounds, options.jobs = 2, 50
-    options.nix = options.nix or [str(Path(shutil.which("nix") or "/usr/bin/nix").parent)]
     options.deadline = time.monotonic() + options.minutes * 60
     options.salt = uuid.uuid4().hex
     options.incomplete = False
-    if not options.esker.exists():
-        sys.exit(f"error: there is no `{options.esker}`\nhint: start bench.sh, which builds it")
-
-    report = []
-    for line in measure(options):
-        print(line, flush=True)
-        report.append(line)
-    if options.write:
-        page = options.write.read_text()
-        before, rest = page.split(BEGIN)
-        after = rest.split(END)[1]
-        options.write.write_text(f"{before}{BEGIN}\n{chr(10).join(report)}\n{END}{after}")
-        progress(f"written to {options.write}")
+    publish(measure(options), options.write, "measured")
     sys.exit(3 if options.incomplete else 0)
 
 
