@@ -28,7 +28,7 @@ bench-rekeyed:
 	@scripts/bench.sh traced --case rekeyed --write docs/benchmarks.md
 
 debian-updates:
-	@scripts/debian-updates.sh --write docs/benchmarks.md
+	@scripts/bench.sh updates --next trixie --write docs/benchmarks.md
 
 soak:
 	@scripts/soak.sh

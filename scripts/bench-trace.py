@@ -23,22 +23,8 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contest import ROOT, Contest, arguments, parse, progress, publish, turns
-
-# Each script ends with a builtin of the shell: Nix kills a builder the moment it closes its output,
-# and `cp`, as the last command, does so before it exits.
-PROJECTS = """{
-  outputs = { self }: let
-    tools = import ./toolchain { system = "x86_64-linux"; };
-    salted = attrs: tools.build (attrs // { salt = "@salt@"; });
-    xz = builtins.path { path = ./xz.orig.tar.xz; name = "xz.orig.tar.xz"; };
-  in { checks.x86_64-linux = {
-    lua = salted { name = "lua"; src = tools.source "lua5.4"; script = "make -j$NIX_BUILD_CORES linux CC=gcc; make install INSTALL_TOP=$out"; };
-    configure = salted { name = "configure"; src = xz; script = "bash ./configure --prefix=$out --disable-nls --disable-doc; cp config.h $out; true"; };
-    libtool = salted { name = "libtool"; src = xz; script = "bash ./configure --prefix=$out --disable-nls --disable-doc > /dev/null; make -j$NIX_BUILD_CORES -C src/liblzma > /dev/null; cp src/liblzma/.libs/liblzma.a $out; true"; };
-  }; };
-}
-"""
+from contest import Contest, arguments, parse, progress, publish, turns
+from projects import write_projects
 
 TRIVIAL = """{
   outputs = { self }: {
@@ -166,25 +152,10 @@ def commit(folder):
     (folder / "src/README").write_text(uuid.uuid4().hex)
 
 
-def xz():
-    """The source of xz, from the Debian archive that this machine's apt names."""
-    kept = Path.home() / ".cache/esker-bench/xz.orig.tar.xz"
-    if not kept.exists():
-        mirror = subprocess.run([ROOT / "flakes/demo/toolchain/mirror.sh"], capture_output=True, text=True, check=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        url = f"{mirror.stdout.strip()}/pool/main/x/xz-utils/xz-utils_5.4.1.orig.tar.xz"
-        subprocess.run(["curl", "-fsSL", "-o", f"{kept}.part", url], check=True)
-        os.rename(f"{kept}.part", kept)
-    return kept
-
-
 def case_first_build(bench):
     """A traced first build ÷ Nix's own. Gate: at most 1.05 CPU seconds each, aim 1.03."""
     def fresh():
-        folder = flake(bench.work / "projects", PROJECTS)
-        shutil.copytree(ROOT / "flakes/demo/toolchain", folder / "toolchain")
-        shutil.copy(xz(), folder / "xz.orig.tar.xz")
-        return folder
+        return write_projects(bench.work / "projects", uuid.uuid4().hex)
 
     for name in ("lua", "configure", "libtool"):
         contestants = {
