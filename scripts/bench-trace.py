@@ -163,7 +163,7 @@ def case_first_build(bench):
             "esker check --trace record": lambda name=name: bench.run(bench.esker(fresh(), "--trace", "record", "--attr", name)),
         }
         if bench.options.control:
-            contestants["esker check"] = lambda name=name: bench.run(bench.esker(fresh(), "--attr", name))
+            contestants["esker check"] = lambda name=name: bench.run(bench.esker(fresh(), "--trace", "off", "--attr", name))
         yield Match(f"*{name}*", contestants)
 
 
@@ -181,7 +181,7 @@ def case_trivial(bench):
         "esker check --trace reuse": lambda: bench.run(bench.esker(fresh(), "--trace", "reuse")),
     }
     if bench.options.control:
-        contestants["esker check"] = lambda: bench.run(bench.esker(fresh()))
+        contestants["esker check"] = lambda: bench.run(bench.esker(fresh(), "--trace", "off"))
     yield Match(f"{jobs:,} derivations.", contestants, most_rounds=3)
 
 

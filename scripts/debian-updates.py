@@ -87,8 +87,10 @@ class Bench(Contest):
         if done.returncode != 0:
             sys.exit(f"`{' '.join(map(str, command[:4]))} …` exited {done.returncode}: {done.stderr[-2000:]}")
 
-    def build_toolchain(self, folder):
-        self.run(self.nix, "build", "--no-link", f"path:{folder}#toolchain")
+    def has_toolchain(self, folder):
+        """Builds it. It cannot be had with a package that needs others of the next release beside it."""
+        command = [self.nix, "build", "--no-link", f"path:{folder}#toolchain"]
+        return subprocess.run(command, env=self.env, cwd=self.work, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
     def check(self, folder, *more):
         return self.esker(f"path:{folder}", "--json", "--exclude", "configure", *more)
@@ -156,15 +158,19 @@ def report(options, work):
     salt = uuid.uuid4().hex
     folder = write_projects(work / "projects", salt)
     progress("the toolchain as it is locked")
-    bench.build_toolchain(folder)
+    if not bench.has_toolchain(folder):
+        sys.exit("error: the toolchain cannot be built as it is locked\nhint: flakes/demo/toolchain/relock.sh writes a new lock")
     bench.run(*bench.check(folder, "--trace", "record"))
     yield f"Nix {bench.version}, {len(locked)} packages, {len(updates)} other versions, of {time.strftime('%Y-%m-%d')}."
-    rows, held = [], {(job, later): 0 for job in JOBS for later in (False, True)}
+    rows, alone, held = [], [], {(job, later): 0 for job in JOBS for later in (False, True)}
     for number, (package, old, new, later) in enumerate(updates, 1):
         progress(f"{number} of {len(updates)}: {package} {old} → {new}")
         write_projects(folder, salt)
         swap(folder, package, apt.download(package, new), bench)
-        bench.build_toolchain(folder)
+        if not bench.has_toolchain(folder):
+            progress("  not without others of its release")
+            alone.append(package)
+            continue
         explained = bench.explained(folder)
         cells = [in_words(explained.get(job)) for job in JOBS.values()]
         for job, cell in zip(JOBS, cells):
@@ -180,6 +186,8 @@ def report(options, work):
             yield f"| package | locked | other | {' | '.join(JOBS)} |"
             yield "|---|---|---|" + "---|" * len(JOBS)
             yield from some
+    if alone:
+        yield f"\nNot without other packages of the same release: {', '.join(alone)}."
     yield "\n¹ But the result names the toolchain's store path, so it is built all the same. ² But its builder is not deterministic."
 
 

@@ -7,20 +7,17 @@
 //! Source: `newInfoFromCA` in `libstore/unix/build/derivation-builder.cc`, `HashModuloSink`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use esker_nix::StorePath;
 use esker_nix::derivation::Method;
 use esker_nix::hash::{Hash, HashSink};
-use esker_nix::nar::{self, NarError};
+use esker_nix::nar::NarError;
 use esker_nix::references::{HASH_LENGTH, Rewriter};
 use esker_nix::store_path::SelfReference;
 
 use super::outputs::Rejected;
-use super::register::{self, Made, RegisterError};
+use super::register::{self, Content, Made, RegisterError};
 use super::version::Version;
 use crate::event::BuildFailureKind;
 
@@ -65,7 +62,7 @@ fn one(
     let mut references: BTreeSet<StorePath> =
         others.map(|path| finals.get(path.hash_part()).unwrap_or(path).clone()).collect();
     if method == Method::Flat {
-        if !is_plain_file(&made.folder) {
+        if made.content.open_plain_file().is_none() {
             let should = "should be a non-executable regular file since recursive hashing is not enabled";
             return Err(reject(format!("output path '{}' {should}", made.path)));
         }
@@ -77,7 +74,7 @@ fn one(
     let mut rewrites: BTreeMap<String, String> =
         finals.iter().map(|(from, to)| (from.clone(), to.hash_part().to_owned())).collect();
     rewrites.insert(scratch.to_owned(), "\0".repeat(HASH_LENGTH));
-    let hash = hash_modulo(&made.folder, method, &rewrites, scratch, nix).map_err(unreadable)?;
+    let hash = hash_modulo(&made.content, method, &rewrites, scratch, nix).map_err(unreadable)?;
     let itself = if refers_to_itself { SelfReference::Present } else { SelfReference::Absent };
     let name = StorePath::name_of_output(drv, &made.name);
     let path = StorePath::for_content(&name, method, &hash, &references.iter().collect(), itself)
@@ -87,7 +84,7 @@ fn one(
         references.insert(path.clone());
     }
     let (nar_hash, nar_size) =
-        dump(&made.folder, &rewrites, HashSink::default()).map_err(unreadable)?.finish();
+        dump(&made.content, &rewrites, HashSink::default()).map_err(unreadable)?.finish();
     Ok(Made {
         path,
         nar_hash: nar_hash.as_bytes().try_into().unwrap_or_default(),
@@ -101,7 +98,7 @@ fn one(
 
 /// The hash of content in which `scratch` is blotted out. Older versions of Nix add where it was.
 fn hash_modulo(
-    place: &Path,
+    content: &Content,
     method: Method,
     rewrites: &BTreeMap<String, String>,
     scratch: &str,
@@ -110,11 +107,11 @@ fn hash_modulo(
     let mut rewriter = Rewriter::new(rewrites.clone(), HashSink::default());
     match method {
         Method::Flat => {
-            let file = |source| NarError::File { path: place.to_owned(), source };
-            let mut content = File::open(place).map_err(file)?;
-            io::copy(&mut content, &mut rewriter).map_err(file)?;
+            let opened = content.open_plain_file().unwrap_or_else(|| Err(io::ErrorKind::InvalidInput.into()));
+            let copied = opened.and_then(|mut content| io::copy(&mut content, &mut rewriter));
+            copied.map_err(NarError::Stream)?;
         }
-        _ => drop(nar::dump(place, &mut rewriter)?),
+        _ => content.dump(&mut rewriter)?,
     }
     let (mut sink, places) = rewriter.finish().map_err(NarError::Stream)?;
     if nix < Version::FORGETS_SELF_REFERENCES {
@@ -125,22 +122,15 @@ fn hash_modulo(
     Ok(sink.finish().0)
 }
 
-/// Writes the archive of a tree with these hashes replaced.
+/// Writes the archive of an output with these hashes replaced.
 pub(crate) fn dump<W: Write>(
-    place: &Path,
+    content: &Content,
     rewrites: &BTreeMap<String, String>,
     sink: W,
 ) -> Result<W, NarError> {
     let mut rewriter = Rewriter::new(rewrites.clone(), sink);
-    nar::dump(place, &mut rewriter)?;
+    content.dump(&mut rewriter)?;
     Ok(rewriter.finish().map_err(NarError::Stream)?.0)
-}
-
-fn is_plain_file(place: &Path) -> bool {
-    const OWNER_EXECUTES: u32 = 0o100;
-    place
-        .symlink_metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & OWNER_EXECUTES == 0)
 }
 
 fn reject(message: String) -> Rejected {

@@ -9,7 +9,6 @@ use esker_nix::hash::HashSink;
 use esker_nix::nar::{self, NarError};
 use esker_nix::protocol::{Client, PathInfo, ProtocolError, SignatureCheck};
 use esker_nix::references::Scanner;
-use tempfile::TempDir;
 
 use super::address;
 
@@ -17,8 +16,7 @@ use super::address;
 pub(crate) struct Made {
     pub(crate) name: String,
     pub(crate) path: StorePath,
-    /// Where it lies.
-    pub(crate) folder: PathBuf,
+    pub(crate) content: Content,
     pub(crate) nar_hash: [u8; 32],
     pub(crate) nar_size: u64,
     pub(crate) references: BTreeSet<StorePath>,
@@ -28,8 +26,57 @@ pub(crate) struct Made {
     pub(crate) rewrites: BTreeMap<String, String>,
     /// How its path follows from its content, if it does.
     pub(crate) content_address: Option<String>,
-    /// Goes with it.
-    pub(crate) keep: Option<TempDir>,
+}
+
+/// What an output consists of.
+pub(crate) enum Content {
+    /// The tree at this place.
+    Tree(PathBuf),
+    /// Nothing, without a place: thousands of them are made without a look at any file system.
+    Empty(Empty),
+}
+
+/// The outputs in which nothing is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Empty {
+    Folder,
+    File,
+    Program,
+}
+
+impl Content {
+    /// Writes it as an archive.
+    pub(crate) fn dump(&self, sink: impl Write) -> Result<(), NarError> {
+        let empty = match self {
+            Self::Tree(place) => return nar::dump(place, sink).map(drop),
+            Self::Empty(empty) => *empty,
+        };
+        let mut writer = nar::Writer::new(sink);
+        match empty {
+            Empty::Folder => {
+                writer.directory(b"")?;
+                writer.end_directory()?;
+            }
+            Empty::File | Empty::Program => {
+                writer.file(b"", empty == Empty::Program, 0, io::empty())?;
+            }
+        }
+        writer.finish().map(drop)
+    }
+
+    /// The content of a file that is not a program; `None` if it is something else.
+    pub(crate) fn open_plain_file(&self) -> Option<io::Result<Box<dyn Read>>> {
+        use std::os::unix::fs::PermissionsExt as _;
+        const OWNER_EXECUTES: u32 = 0o100;
+        match self {
+            Self::Tree(place) => {
+                let metadata = place.symlink_metadata().ok()?;
+                let plain = metadata.is_file() && metadata.permissions().mode() & OWNER_EXECUTES == 0;
+                plain.then(|| Ok(Box::new(std::fs::File::open(place)?) as Box<dyn Read>))
+            }
+            Self::Empty(empty) => (*empty == Empty::File).then(|| Ok(Box::new(io::empty()) as _)),
+        }
+    }
 }
 
 /// Why it cannot be made valid.
@@ -67,49 +114,36 @@ pub(crate) fn examine(
     Ok(Made {
         name: name.to_owned(),
         path: path.clone(),
-        folder: folder.to_owned(),
+        content: Content::Tree(folder.to_owned()),
         nar_hash,
         nar_size,
         references: scanner.finish(),
         empty: is_empty(folder),
         rewrites: BTreeMap::new(),
         content_address: None,
-        keep: None,
     })
 }
 
 /// An empty output with an archive of this size, if there is one.
 pub(crate) fn empty(name: &str, path: &StorePath, nar_size: u64) -> Option<Made> {
-    let folder = tempfile::Builder::new().prefix("esker-empty-").tempdir().ok()?;
-    let place = folder.path().join("output");
-    for make in [empty_folder, empty_file, empty_program] {
-        make(&place).ok()?;
-        let mut made = examine(name, path, &place, &[]).ok()?;
-        if made.nar_size == nar_size {
-            made.keep = Some(folder);
-            return Some(made);
-        }
-        remove(&place).ok()?;
-    }
-    None
-}
-
-fn empty_folder(place: &Path) -> io::Result<()> {
-    std::fs::create_dir(place)
-}
-
-fn empty_file(place: &Path) -> io::Result<()> {
-    std::fs::write(place, "")
-}
-
-fn empty_program(place: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(place, "")?;
-    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755))
-}
-
-fn remove(place: &Path) -> io::Result<()> {
-    if place.is_dir() { std::fs::remove_dir(place) } else { std::fs::remove_file(place) }
+    [Empty::Folder, Empty::File, Empty::Program].into_iter().find_map(|empty| {
+        let content = Content::Empty(empty);
+        let mut sink = HashSink::default();
+        content.dump(&mut sink).ok()?;
+        let (hash, size) = sink.finish();
+        (size == nar_size).then_some(())?;
+        Some(Made {
+            name: name.to_owned(),
+            path: path.clone(),
+            content,
+            nar_hash: hash.as_bytes().try_into().ok()?,
+            nar_size,
+            references: BTreeSet::new(),
+            empty: true,
+            rewrites: BTreeMap::new(),
+            content_address: None,
+        })
+    })
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -200,7 +234,7 @@ impl<'a> Search<'a> {
 fn as_stream(made: &Made) -> Result<Box<dyn Read>, NarError> {
     const IN_MEMORY: u64 = 4 << 20;
     let spool = tempfile::SpooledTempFile::new(IN_MEMORY as usize);
-    let mut spool = address::dump(&made.folder, &made.rewrites, spool)?;
+    let mut spool = address::dump(&made.content, &made.rewrites, spool)?;
     io::Seek::rewind(&mut spool).map_err(NarError::Stream)?;
     Ok(Box::new(spool))
 }

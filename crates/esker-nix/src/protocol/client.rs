@@ -6,11 +6,13 @@
 //!
 //! Invariant: once an answer was not read to its end, no further request is sent.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use super::plain_text::plain_text;
 use super::wire::{Reader, Writer};
 use super::{BuildLog, ProtocolError};
+use crate::StorePath;
 
 /// The first word we say.
 pub(super) const WORKER_MAGIC_1: u64 = 0x6e69_7863;
@@ -48,6 +50,8 @@ pub struct Client<R: Read = Box<dyn Read + Send>, W: Write = Box<dyn Write + Sen
     daemon_version: String,
     trusted: Option<bool>,
     pub(super) usable: bool,
+    /// What the daemon protects from garbage collection for us.
+    pub(super) temp_roots: HashSet<StorePath>,
 }
 
 impl<R: Read + Send, W: Write + Send> Client<R, W> {
@@ -88,7 +92,7 @@ impl<R: Read + Send, W: Write + Send> Client<R, W> {
             false => None,
         };
         read_report(&mut reader, &mut to_trace)?;
-        Ok(Self { reader, writer, minor, daemon_version, trusted, usable: true })
+        Ok(Self { reader, writer, minor, daemon_version, trusted, usable: true, temp_roots: HashSet::new() })
     }
 }
 

@@ -25,6 +25,9 @@ const TEMP_ROOTS_BATCH: usize = 200;
 /// How much of a NAR goes into one frame.
 const FRAME: usize = 32 << 10;
 
+/// Data of up to this size is sent before the report is read: it fits into the pipe, whatever the daemon says.
+const SMALL: u64 = 8 << 10;
+
 /// What to do about outputs that are already valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildMode {
@@ -165,13 +168,16 @@ impl<R: Read + Send, W: Write + Send> Client<R, W> {
         )
     }
 
-    /// Protects `paths` from garbage collection while this connection is open, valid or not.
+    /// Protects `paths` from garbage collection while this connection is open, valid or not. Those that it
+    /// protects already cost nothing.
     pub fn add_temp_roots(&mut self, paths: &[StorePath]) -> Result<(), ProtocolError> {
-        paths.chunks(TEMP_ROOTS_BATCH).try_for_each(|batch| self.converse(|client| client.temp_roots(batch)))
+        let new: Vec<StorePath> =
+            paths.iter().filter(|path| !self.temp_roots.contains(*path)).cloned().collect();
+        new.chunks(TEMP_ROOTS_BATCH).try_for_each(|batch| self.converse(|client| client.add_roots(batch)))
     }
 
     /// Sends all requests at once: a round trip for each would take most of the time.
-    fn temp_roots(&mut self, batch: &[StorePath]) -> Result<(), ProtocolError> {
+    fn add_roots(&mut self, batch: &[StorePath]) -> Result<(), ProtocolError> {
         for path in batch {
             self.writer.u64(Op::AddTempRoot as u64)?;
             self.writer.store_path(path)?;
@@ -188,7 +194,9 @@ impl<R: Read + Send, W: Write + Send> Client<R, W> {
                 Err(error) => return Err(error),
             }
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(()), Err)?;
+        self.temp_roots.extend(batch.iter().cloned());
+        Ok(())
     }
 
     /// Makes `link`, a symlink to a store path that the caller has made, a root until it is removed.
@@ -326,13 +334,26 @@ fn write_derived_paths<W: Write>(writer: &mut Writer<W>, paths: &[DerivedPath]) 
     writer.list(paths, |writer, path| writer.bytes(path.to_string()))
 }
 
-/// Sends `data` in frames while another thread follows the report, so that a talkative daemon
-/// cannot block us; an early refusal ends the sending. Returns the error of `data`, if any.
+/// Sends `data` in frames, unless it is small while another thread follows the report, so that a talkative
+/// daemon cannot block us; an early refusal ends the sending. Returns the error of `data`, if any.
 fn send_frames<R: Read + Send, W: Write>(
     reader: &mut Reader<R>,
     writer: &mut Writer<W>,
     data: &mut dyn Read,
 ) -> Result<Option<std::io::Error>, ProtocolError> {
+    let mut small = Vec::new();
+    let local = (&mut *data).take(SMALL).read_to_end(&mut small).err();
+    if local.is_some() || (small.len() as u64) < SMALL {
+        writer.frame(&small)?;
+        writer.end_of_frames()?;
+        writer.flush()?;
+        return match (read_report(reader, &mut to_trace), local) {
+            (Err(error), _) if !error.leaves_connection_usable() => Err(error),
+            (_, Some(local)) => Ok(Some(local)),
+            (report, None) => report.map(|()| None),
+        };
+    }
+    let data = &mut small.chain(data);
     let answered = AtomicBool::new(false);
     thread::scope(|scope| {
         let report = scope.spawn(|| {
