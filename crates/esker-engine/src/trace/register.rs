@@ -252,3 +252,28 @@ impl<A: Write, B: Write> Write for Both<A, B> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_output_is_what_an_empty_tree_would_be() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let [tree, file, program] = ["tree", "file", "program"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(&file, "").unwrap();
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = StorePath::from_base_name("0123456789abcdfghijklmnpqrsvwxyz-empty").unwrap();
+        for place in [tree, file, program] {
+            let real = examine("out", &path, &place, &[]).unwrap();
+            let made = empty("out", &path, real.nar_size).unwrap();
+            assert_eq!((made.nar_hash, made.nar_size, made.empty), (real.nar_hash, real.nar_size, true));
+            let plain = |made: &Made| made.content.open_plain_file().is_some();
+            assert_eq!(plain(&made), plain(&real));
+        }
+        assert!(empty("out", &path, 7).is_none());
+    }
+}

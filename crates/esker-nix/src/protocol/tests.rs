@@ -245,9 +245,10 @@ fn converse(bytes: &[u8]) {
         content_address: None,
     };
     let output = OutputId { derivation: Hash::sha256(""), output: "out".to_owned() };
-    for first in 0..13 {
+    let large = vec![0; 40 << 10];
+    for first in 0..14 {
         let Ok(mut client) = Client::connect(bytes, io::sink()) else { return };
-        for op in (0..13).map(|op| (op + first) % 13) {
+        for op in (0..14).map(|op| (op + first) % 14) {
             let _ = match op {
                 0 => client.set_options(&Options::default()),
                 1 => client.query_valid_paths(std::slice::from_ref(&path)).map(drop),
@@ -261,7 +262,8 @@ fn converse(bytes: &[u8]) {
                 9 => client.add_build_log(&path, b"log"),
                 10 => client.query_realisation(&output).map(drop),
                 11 => client.register_realisation(&output, &path),
-                _ => client.add_to_store_nar(&path, &info, SignatureCheck::Waived, &mut &b"nar"[..]),
+                12 => client.add_to_store_nar(&path, &info, SignatureCheck::Waived, &mut &b"nar"[..]),
+                _ => client.add_to_store_nar(&path, &info, SignatureCheck::Waived, &mut &large[..]),
             };
         }
     }
@@ -317,6 +319,22 @@ fn an_error_of_the_daemon_ends_one_request_and_not_the_connection() {
     assert_eq!(client.query_path_info(&path).unwrap(), None);
     assert!(matches!(client.query_path_info(&path), Err(ProtocolError::Closed)));
     assert!(matches!(client.query_path_info(&path), Err(ProtocolError::Unusable)));
+}
+
+#[test]
+fn a_path_is_protected_once() {
+    let path: StorePath = "/nix/store/00000000000000000000000000000000-a".parse().unwrap();
+    let answer = written(|writer| {
+        writer.u64(STDERR_LAST)?;
+        writer.u64(1)
+    });
+    let bytes = [greeting(38), answer].concat();
+    let mut client = Client::connect(&bytes[..], io::sink()).unwrap();
+    client.add_temp_roots(std::slice::from_ref(&path)).unwrap();
+    // The daemon has nothing to say to that.
+    client.add_temp_roots(std::slice::from_ref(&path)).unwrap();
+    let other: StorePath = "/nix/store/00000000000000000000000000000000-b".parse().unwrap();
+    assert!(matches!(client.add_temp_roots(&[path, other]), Err(ProtocolError::Closed)));
 }
 
 #[test]
