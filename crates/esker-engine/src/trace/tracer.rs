@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use esker_nix::StorePath;
@@ -47,7 +48,13 @@ pub(crate) struct Tracer {
     surroundings: String,
     /// Whether it was told that nothing can be written down.
     told: AtomicBool,
+    /// Held while a small reused output is registered. Nix's daemons all write to one database, and one that
+    /// finds it busy sleeps for up to a tenth of a second: taking turns is many times faster.
+    registering: Mutex<()>,
 }
+
+/// An output of more bytes takes longer to copy than its turn is worth.
+const SMALL: u64 = 1 << 20;
 
 /// What a build tells while it runs.
 pub(crate) trait Listener {
@@ -84,6 +91,7 @@ impl Tracer {
             machine,
             surroundings,
             told: AtomicBool::new(false),
+            registering: Mutex::default(),
         })
     }
 
@@ -166,7 +174,11 @@ impl Tracer {
         subject: &Subject,
         made: &[Made],
     ) -> Result<bool, ProtocolError> {
-        match register(client, subject, made) {
+        let small = made.iter().all(|made| made.nar_size <= SMALL);
+        let turn = small.then(|| self.registering.lock().unwrap_or_else(PoisonError::into_inner));
+        let registered = register(client, subject, made);
+        drop(turn);
+        match registered {
             Ok(()) => Ok(true),
             Err(RegisterError::Store(error)) if !matches!(error, ProtocolError::Daemon { .. }) => Err(error),
             Err(error) => {
