@@ -135,7 +135,8 @@ fn an_evaluator_that_is_killed_before_it_told_the_names_is_replaced(nix: &Nix) {
 
 fn an_evaluator_that_dies_each_time_breaks_only_the_attribute_it_died_of(nix: &Nix) {
     let project = among_twenty(nix, "good-09-slow", SLOW);
-    let mut running = project.esker(&["check", "--json", "--dry-run"]).start();
+    // One: a second would be killed as often, and before it began.
+    let mut running = project.esker(&["check", "--json", "--dry-run", "--eval-workers", "1"]).start();
     for seen in 0..2 {
         let count = std::cell::Cell::new(0);
         running.wait_for("the slow one", |event| {

@@ -28,9 +28,10 @@ impl Evaluation<'_> {
         let died = stopped.is_none() && !has_error(text);
         // One that met its partner was stopped in the middle of what the partner does.
         let current = current.filter(|id| stopped != Some(Stopped::Met) && self.open.contains(id));
-        // What another one has before it is in good hands.
+        // What is settled is not done again, and what another one has before it is in good hands.
         rest.retain(|entry| {
-            current.as_ref() == Some(&entry.id) || !self.workers.values().any(|worker| worker.has(&entry.id))
+            let is_anothers = || self.workers.values().any(|worker| worker.has(&entry.id));
+            current.as_ref() == Some(&entry.id) || (self.open.contains(&entry.id) && !is_anothers())
         });
         if stopped == Some(Stopped::Cancelled) {
             return Ok(());

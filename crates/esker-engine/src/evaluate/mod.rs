@@ -403,6 +403,11 @@ impl<'a> Evaluation<'a> {
 
     fn start_workers(&mut self, now: Instant) -> Result<(), EvaluateError> {
         self.help(now)?;
+        if self.workers.len() < self.limit {
+            // Of two that had the same at hand, one may have settled it after the other gave it back.
+            self.queue.retain(|entry| self.open.contains(&entry.id));
+            self.queue_ifd.retain(|entry| self.open.contains(&entry.id));
+        }
         while self.workers.len() < self.limit {
             let free = self.limit - self.workers.len();
             let (queue, ifd) = if self.queue.is_empty() {
