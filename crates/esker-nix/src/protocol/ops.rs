@@ -173,7 +173,8 @@ impl<R: Read + Send, W: Write + Send> Client<R, W> {
     pub fn add_temp_roots(&mut self, paths: &[StorePath]) -> Result<(), ProtocolError> {
         let new: Vec<StorePath> =
             paths.iter().filter(|path| !self.temp_roots.contains(*path)).cloned().collect();
-        new.chunks(TEMP_ROOTS_BATCH).try_for_each(|batch| self.converse(|client| client.add_roots(batch)))
+        // Also with none: a connection that is of no further use protects nothing.
+        self.converse(|client| new.chunks(TEMP_ROOTS_BATCH).try_for_each(|batch| client.add_roots(batch)))
     }
 
     /// Sends all requests at once: a round trip for each would take most of the time.
