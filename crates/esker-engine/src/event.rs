@@ -10,10 +10,12 @@
 //! [`Event::BuildFinished`], and each [`Event::Proving`] one [`Event::Proved`].
 
 mod explanation;
+mod line;
 
 use serde::Serialize;
 
 pub use explanation::{Explanation, ObservedDifference, Reason};
+pub use line::Line;
 
 /// How a job or a build ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -544,6 +546,16 @@ impl Summary {
             && self.cancelled == 0
             && !self.interrupted
             && self.error.is_none()
+    }
+
+    /// What it comes to, in one word: the exit code, the page and the forge all have it from here.
+    pub fn conclusion(&self) -> Conclusion {
+        match self {
+            summary if summary.interrupted => Conclusion::Cancelled,
+            summary if summary.failed > 0 => Conclusion::Failed,
+            summary if !summary.all_passed() => Conclusion::Broken,
+            _ => Conclusion::Passed,
+        }
     }
 
     /// How many jobs there were.

@@ -10,6 +10,7 @@ mod build;
 pub mod config;
 mod evaluate;
 pub mod event;
+pub mod logs;
 pub mod plan;
 pub mod progress;
 mod run;
@@ -17,7 +18,7 @@ mod text;
 mod trace;
 
 pub use build::connection::StoreError;
-pub use evaluate::{DEFAULT_TIMEOUT, EvaluateError};
+pub use evaluate::EvaluateError;
 pub use event::{Event, Summary};
 pub use plan::Plan;
 pub use run::{Blame, Cancel, RunError, run};

@@ -1,8 +1,18 @@
 //! What to evaluate and build, and within which limits: the engine's whole input.
 
+mod located;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::config::Config;
+use crate::evaluate::DEFAULT_TIMEOUT;
+
+pub use located::{LocateError, Located};
+
+/// Of all reuses this share is built nonetheless, and compared, unless somebody says otherwise.
+pub const SHADOW: f64 = 0.02;
 
 /// One evaluation, from nothing to a verdict.
 #[derive(Clone, Debug)]
@@ -139,6 +149,56 @@ pub enum Proving {
     Natural,
     /// At once, by running the builder again under other names while nothing else is to be built.
     Eager,
+}
+
+impl Plan {
+    /// What a repository's own configuration asks for, and defaults for the rest. Whoever calls the
+    /// engine may say otherwise, field by field.
+    pub fn configured(subject: Subject, config: &Config) -> Self {
+        let limits = &config.limits;
+        Self {
+            attribute: if matches!(subject, Subject::File { .. }) {
+                String::new()
+            } else {
+                config.attribute.clone()
+            },
+            subject,
+            systems: config.systems.clone(),
+            include: config.include.clone(),
+            exclude: config.exclude.clone(),
+            evaluation: EvaluationLimits {
+                workers: None,
+                memory: limits.evaluation_memory.unwrap_or_else(half_of_memory),
+                timeout: limits.evaluation_timeout.unwrap_or(DEFAULT_TIMEOUT),
+            },
+            build: BuildLimits {
+                timeout: limits.timeout,
+                max_silent_time: limits.max_silent_time,
+                ..BuildLimits::default()
+            },
+            mode: Mode::Build,
+            fail_fast: false,
+            links: None,
+            flake_arguments: Vec::new(),
+            impure: false,
+            accept_flake_config: false,
+            trace: None,
+            estimates: HashMap::new(),
+        }
+    }
+}
+
+/// Half of what this machine, or the container we are in, has.
+fn half_of_memory() -> u64 {
+    const UNKNOWN: u64 = 8 << 30;
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    });
+    let container =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let total = machine.unwrap_or(UNKNOWN).min(container.unwrap_or(u64::MAX));
+    (total / 2).max(512 << 20)
 }
 
 /// Where links to results go.

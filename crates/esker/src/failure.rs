@@ -6,6 +6,7 @@ use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use esker_engine::config::ConfigError;
 use esker_engine::event::Position;
+use esker_engine::plan::LocateError;
 use esker_engine::{Blame, RunError};
 use esker_nix::tool::NixError;
 
@@ -124,6 +125,15 @@ impl From<NixError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::of(USAGE, &error, error.hint())
+    }
+}
+
+impl From<LocateError> for Failure {
+    fn from(error: LocateError) -> Self {
+        match error {
+            LocateError::Config(error) => error.into(),
+            LocateError::Nix(error) => error.into(),
+        }
     }
 }
 

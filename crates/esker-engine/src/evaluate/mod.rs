@@ -456,7 +456,7 @@ impl<'a> Evaluation<'a> {
 }
 
 /// How long an attribute may take when nothing else is said.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 impl EvaluationErrorKind {
     pub(crate) fn from_nix(kind: ErrorKind) -> Self {

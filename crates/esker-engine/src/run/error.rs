@@ -64,6 +64,16 @@ impl RunError {
         }
     }
 
+    /// The conclusion of an evaluation that ended so. Where there is nobody to call Esker wrongly,
+    /// it is the repository that asks for what cannot be had.
+    pub fn conclusion(&self) -> Conclusion {
+        match (self, self.blame()) {
+            (Self::Interrupted, _) => Conclusion::Cancelled,
+            (_, Blame::Machine) => Conclusion::Broken,
+            (_, Blame::Code | Blame::Usage) => Conclusion::Failed,
+        }
+    }
+
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use esker_engine::logs::LogReader;
 use esker_engine::progress::LINE_BYTES;
 
 use crate::commands::subject::SubjectArgs;
 use crate::screen::advice::{Advice, log_command};
 use crate::screen::clean;
 use crate::screen::style::Color;
-use crate::state::{BuildState, JobLog, KeptLog, LogReader, State, StateError, Whose};
+use crate::state::{BuildState, JobLog, KeptLog, State, StateError, Whose};
 
 /// Show the whole log of a job
 ///

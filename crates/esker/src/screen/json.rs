@@ -1,32 +1,14 @@
-//! `--json`: the engine's own events, one a line, on stdout.
-//!
-//! Invariant: a line is one JSON object with `"v"` (1 until a field would have to change its meaning),
-//! `"time"` (RFC 3339, UTC) and `"event"`; fields are only ever added.
+//! `--json`: the engine's own events, one a line ([`Line`]), on stdout.
 
 use std::io::{self, BufWriter, Write};
 
 use esker_engine::Event;
+use esker_engine::event::Line;
 use jiff::Timestamp;
-use serde::Serialize;
 
-/// A line of `esker check --json`. Pass over fields and events that you do not know.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "Event"))]
-struct Line<'a> {
-    /// Version of the format: 1.
-    v: u8,
-    /// When it was reported: RFC 3339, in UTC, with microseconds.
-    time: String,
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
-/// One event as one line, with its newline.
-pub(crate) fn line(event: &Event, time: Timestamp) -> String {
-    let line = Line { v: 1, time: format!("{time:.6}"), event };
-    let mut text = serde_json::to_string(&line).expect("events have text keys and finite depth");
-    text.push('\n');
-    text
+/// One event as one line.
+pub(super) fn text(event: &Event, time: Timestamp) -> String {
+    Line::new(event, &format!("{time:.6}")).to_text()
 }
 
 /// Where the lines go, until nobody reads them any more.
@@ -41,7 +23,7 @@ impl Json {
     }
 
     pub(crate) fn write(&mut self, event: &Event, time: Timestamp) {
-        let line = line(event, time);
+        let line = text(event, time);
         self.attempt(|out| out.write_all(line.as_bytes()));
     }
 
@@ -79,9 +61,8 @@ impl Json {
 mod tests {
     use std::path::Path;
 
+    use esker_engine::event::Line;
     use schemars::generate::SchemaSettings;
-
-    use super::Line;
 
     /// The schema in the manual is made from the types. `ESKER_WRITE_SCHEMA=1` writes it anew.
     #[test]

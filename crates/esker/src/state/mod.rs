@@ -20,7 +20,6 @@ mod error;
 #[cfg(test)]
 pub(crate) mod example;
 mod folder;
-mod logs;
 mod names;
 mod prune;
 mod recall;
@@ -36,7 +35,6 @@ use rusqlite::Connection;
 
 pub(crate) use error::StateError;
 pub(crate) use folder::default_dir;
-pub(crate) use logs::LogReader;
 pub(crate) use prune::{Keep, Pruned};
 pub(crate) use recall::{BuildState, HistoryEntry, JobLog, KeptLog, Whose};
 pub(crate) use recorder::{Recorder, RunStart};

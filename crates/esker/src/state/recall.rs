@@ -23,7 +23,7 @@ pub(crate) enum JobLog {
 /// A log that is kept.
 #[derive(Debug)]
 pub(crate) struct KeptLog {
-    /// For [`super::LogReader`]. May have vanished by then, if it is pruned at this moment.
+    /// For [`esker_engine::logs::LogReader`]. May have vanished by then, if it is pruned at this moment.
     pub(crate) path: PathBuf,
     pub(crate) drv: String,
     pub(crate) name: String,

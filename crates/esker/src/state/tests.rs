@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use esker_engine::event::{Action, Conclusion, Event, Outcome};
+use esker_engine::logs::LogReader;
 
 use super::example::{Example, drv, moment};
 use super::*;

@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use esker_engine::event::{Action, Conclusion, Event, Explanation, Outcome, Source, Summary};
+use esker_engine::logs::LogFiles;
 use rusqlite::{Connection, Transaction, params};
 
-use super::logs::LogFiles;
 use super::{RunStart, StateError, database, folder};
 
 const COMMIT_EVERY: Duration = Duration::from_millis(200);

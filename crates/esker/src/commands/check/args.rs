@@ -121,15 +121,9 @@ pub(crate) enum ProveMode {
     Eager,
 }
 
+/// How builds are observed; of the server, too.
 #[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Building")]
-pub(crate) struct BuildArgs {
-    /// Tell what would be built, fetched and skipped
-    #[arg(long, conflicts_with = "rebuild")]
-    pub(super) dry_run: bool,
-    /// Build again what is already there, and compare
-    #[arg(long)]
-    pub(super) rebuild: bool,
+pub(crate) struct TraceArgs {
     /// Observe builds (as root), and do not build again when nothing observed has changed [default: reuse,
     /// where it can be]
     #[arg(long, value_enum, env = "ESKER_TRACE", hide_env_values = true, value_name = "HOW")]
@@ -140,6 +134,19 @@ pub(crate) struct BuildArgs {
     /// When to show that a result does not depend on hashes, and may be reused
     #[arg(long, value_enum, default_value = "natural", value_name = "WHEN")]
     pub(super) prove: ProveMode,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Building")]
+pub(crate) struct BuildArgs {
+    /// Tell what would be built, fetched and skipped
+    #[arg(long, conflicts_with = "rebuild")]
+    pub(super) dry_run: bool,
+    /// Build again what is already there, and compare
+    #[arg(long)]
+    pub(super) rebuild: bool,
+    #[command(flatten)]
+    pub(super) tracing: TraceArgs,
     /// Stop at the first job that does not pass
     #[arg(long)]
     pub(super) fail_fast: bool,

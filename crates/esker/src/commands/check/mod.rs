@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use esker_engine::event::Conclusion;
 use esker_engine::plan::{Plan, Subject};
 use esker_engine::{Cancel, Event, Summary};
 use esker_nix::tool::Nix;
@@ -104,11 +105,11 @@ pub(crate) fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
 
 /// The promise of the manual.
 fn exit_code(summary: &Summary) -> u8 {
-    match summary {
-        summary if summary.interrupted => INTERRUPTED,
-        summary if summary.failed > 0 => FAILED,
-        summary if !summary.all_passed() => BROKEN,
-        _ => 0,
+    match summary.conclusion() {
+        Conclusion::Cancelled => INTERRUPTED,
+        Conclusion::Failed => FAILED,
+        Conclusion::Broken => BROKEN,
+        Conclusion::Passed => 0,
     }
 }
 

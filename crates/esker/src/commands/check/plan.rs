@@ -6,16 +6,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use esker_engine::DEFAULT_TIMEOUT;
 use esker_engine::config::{self, Config, ConfigOrigin};
-use esker_engine::plan::{
-    Argument, BuildLimits, EvaluationLimits, Links, Mode, Plan, Proving, Subject, TracePlan,
-};
-use esker_nix::flake::{Flake, LoadError, nix_string};
+use esker_engine::plan::{Argument, Links, Located, Mode, Plan, Proving, SHADOW, Subject, TracePlan};
+use esker_nix::flake::nix_string;
 use esker_nix::tool::Nix;
 
-use super::args::{BuildArgs, CheckArgs, ProveMode, TraceMode};
+use super::args::{CheckArgs, ProveMode, TraceArgs, TraceMode};
 use crate::failure::{BROKEN, Failure};
+use crate::state::StateError;
 
 /// The plan, and what a person should know of how it came about.
 pub(super) struct Planned {
@@ -37,63 +35,58 @@ pub(super) fn plan(args: &CheckArgs, mut nix: Nix) -> Result<Planned, Failure> {
     if args.evaluation.refresh {
         nix = nix.with_flag("--refresh");
     }
-    let mut flake_arguments = flake_arguments(args);
-    let (subject, fragment, config, origin) = match &args.selection.file {
+    let (located, fragment, subject) = match &args.selection.file {
         Some(file) => {
             let path = file.canonicalize().map_err(|error| {
                 Failure::usage(format!("cannot read `{}`: {error}", file.display()), None)
             })?;
-            let arguments = arguments(args);
-            (Subject::File { path, arguments }, None, Config::default(), ConfigOrigin::Defaults)
+            let (config, origin) = (Config::default(), ConfigOrigin::Defaults);
+            let flake_arguments = flake_arguments(args);
+            let located = Located { reference: String::new(), flake_arguments, config, origin };
+            (located, None, Subject::File { path, arguments: arguments(args) })
         }
         None => {
             let (reference, fragment) = split_fragment(&args.flake);
-            let found = find_flake(&nix, reference, &mut flake_arguments)?;
+            let located = find_flake(&nix, reference, flake_arguments(args))?;
             let asked = if reference.is_empty() { "." } else { reference }.to_owned();
-            (Subject::Flake { reference: found.reference, asked }, fragment, found.config, found.origin)
+            let subject = Subject::Flake { reference: located.reference.clone(), asked };
+            (located, fragment, subject)
         }
     };
-    let in_file = matches!(subject, Subject::File { .. });
-    let attribute = args.selection.attr.clone().or(fragment);
-    let attribute = attribute.unwrap_or(if in_file { String::new() } else { config.attribute.clone() });
-    let limits = &config.limits;
-    let plan = Plan {
-        subject,
-        attribute,
-        systems: first(&args.selection.systems, &config.systems),
-        include: first(&args.selection.include, &config.include),
-        exclude: first(&args.selection.exclude, &config.exclude),
-        evaluation: EvaluationLimits {
-            workers: args.evaluation.eval_workers.map(usize::from),
-            memory: match &args.evaluation.eval_memory {
-                Some(text) => size(text)?,
-                None => limits.evaluation_memory.unwrap_or_else(half_of_memory),
-            },
-            timeout: time(args.evaluation.eval_timeout.as_deref(), "--eval-timeout")?
-                .or(limits.evaluation_timeout)
-                .unwrap_or(DEFAULT_TIMEOUT),
-        },
-        build: BuildLimits {
-            max_jobs: max_jobs(args.build.max_jobs.as_deref())?,
-            cores: args.build.cores,
-            timeout: time(args.build.timeout.as_deref(), "--timeout")?.or(limits.timeout),
-            max_silent_time: time(args.build.max_silent_time.as_deref(), "--max-silent-time")?
-                .or(limits.max_silent_time),
-            keep_failed: args.build.keep_failed,
-        },
-        mode: match (args.build.dry_run, args.build.rebuild) {
-            (true, _) => Mode::DryRun,
-            (_, true) => Mode::Rebuild,
-            _ => Mode::Build,
-        },
-        fail_fast: args.build.fail_fast,
-        links: links(args)?,
-        flake_arguments,
-        impure: args.evaluation.impure,
-        accept_flake_config: args.evaluation.accept_flake_config,
-        trace: trace(&args.build)?,
-        estimates: std::collections::HashMap::new(),
+    let Located { config, origin, flake_arguments, .. } = located;
+    let mut plan = Plan::configured(subject, &config);
+    if let Some(attribute) = args.selection.attr.clone().or(fragment) {
+        plan.attribute = attribute;
+    }
+    plan.systems = first(&args.selection.systems, &config.systems);
+    plan.include = first(&args.selection.include, &config.include);
+    plan.exclude = first(&args.selection.exclude, &config.exclude);
+    let evaluation = &mut plan.evaluation;
+    evaluation.workers = args.evaluation.eval_workers.map(usize::from);
+    if let Some(text) = &args.evaluation.eval_memory {
+        evaluation.memory = size(text)?;
+    }
+    if let Some(timeout) = time(args.evaluation.eval_timeout.as_deref(), "--eval-timeout")? {
+        evaluation.timeout = timeout;
+    }
+    let build = &mut plan.build;
+    build.max_jobs = max_jobs(args.build.max_jobs.as_deref())?;
+    build.cores = args.build.cores;
+    build.timeout = time(args.build.timeout.as_deref(), "--timeout")?.or(build.timeout);
+    let silent = time(args.build.max_silent_time.as_deref(), "--max-silent-time")?;
+    build.max_silent_time = silent.or(build.max_silent_time);
+    build.keep_failed = args.build.keep_failed;
+    plan.mode = match (args.build.dry_run, args.build.rebuild) {
+        (true, _) => Mode::DryRun,
+        (_, true) => Mode::Rebuild,
+        _ => Mode::Build,
     };
+    plan.fail_fast = args.build.fail_fast;
+    plan.links = links(args)?;
+    plan.flake_arguments = flake_arguments;
+    plan.impure = args.evaluation.impure;
+    plan.accept_flake_config = args.evaluation.accept_flake_config;
+    plan.trace = trace(&args.build.tracing, &crate::state::default_dir)?;
     let globs_of = match &origin {
         ConfigOrigin::File { file, .. }
             if (args.selection.include.is_empty() && !config.include.is_empty())
@@ -106,62 +99,19 @@ pub(super) fn plan(args: &CheckArgs, mut nix: Nix) -> Result<Planned, Failure> {
     Ok(Planned { plan, nix, notices: origin.notice().into_iter().collect(), globs_of })
 }
 
-struct Found {
-    reference: String,
-    config: Config,
-    origin: ConfigOrigin,
-}
-
 /// The configuration travels with the commit: for a local folder it is read where it lies, for
 /// anything else from the fetched source.
-fn find_flake(nix: &Nix, reference: &str, flake_arguments: &mut Vec<String>) -> Result<Found, Failure> {
+fn find_flake(nix: &Nix, reference: &str, flake_arguments: Vec<String>) -> Result<Located, Failure> {
     if let Some(folder) = local_folder(reference)? {
-        let root = project_root(&folder);
-        let (config, origin) = Config::load(&root)?;
-        let flake = config.flake_folder(&root)?;
-        if let Some(lock) = config.reference_lock_file(&root)? {
-            use_lock_file(&lock, flake_arguments);
-        }
-        return Ok(Found { reference: flake.display().to_string(), config, origin });
+        return Ok(Located::in_folder(&project_root(&folder), flake_arguments)?);
     }
     if let Some(folder) = reference.strip_prefix("path:").map(Path::new).filter(|folder| folder.is_dir()) {
         let (config, origin) = Config::load(folder)?;
         if config.flake_dir == Path::new(".") && config.reference_lock_file(folder)?.is_none() {
-            return Ok(Found { reference: reference.to_owned(), config, origin });
+            return Ok(Located { reference: reference.to_owned(), flake_arguments, config, origin });
         }
     }
-    let flake = Flake::load(nix, reference, flake_arguments);
-    let flake = match flake {
-        Ok(flake) => flake,
-        // The engine says it better, with what it knows of flakes.
-        Err(LoadError::Refused(_)) => {
-            let (config, origin) = (Config::default(), ConfigOrigin::Defaults);
-            return Ok(Found { reference: reference.to_owned(), config, origin });
-        }
-        Err(LoadError::Nix(error)) => return Err(error.into()),
-    };
-    let root = flake.store_folder();
-    let (config, origin) = Config::load(&root)?;
-    config.flake_folder(&root)?;
-    if let Some(lock) = config.reference_lock_file(&root)? {
-        use_lock_file(&lock, flake_arguments);
-    }
-    let mut reference = flake.url;
-    if config.flake_dir != Path::new(".") && flake.directory.is_empty() {
-        let separator = if reference.contains('?') { '&' } else { '?' };
-        reference = format!("{reference}{separator}dir={}", config.flake_dir.display());
-    }
-    Ok(Found { reference, config, origin })
-}
-
-fn use_lock_file(lock: &Path, flake_arguments: &mut Vec<String>) {
-    if !flake_arguments.iter().any(|argument| argument == "--reference-lock-file") {
-        flake_arguments.extend([
-            "--reference-lock-file".to_owned(),
-            lock.display().to_string(),
-            "--no-write-lock-file".to_owned(),
-        ]);
-    }
+    Ok(Located::fetched(nix, reference, flake_arguments)?)
 }
 
 /// A folder of this machine, if the reference is one. What looks like a path must exist.
@@ -291,23 +241,11 @@ fn first(a: &[String], b: &[String]) -> Vec<String> {
     if a.is_empty() { b.to_vec() } else { a.to_vec() }
 }
 
-/// Half of what this machine, or the container we are in, has.
-fn half_of_memory() -> u64 {
-    const UNKNOWN: u64 = 8 << 30;
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
-    });
-    let container =
-        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let total = machine.unwrap_or(UNKNOWN).min(container.unwrap_or(u64::MAX));
-    (total / 2).max(512 << 20)
-}
-
-/// Of all reuses, unless the user says otherwise.
-const SHADOW: f64 = 0.02;
-
-fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
+/// How builds are observed; the folder is asked for only if they are.
+pub(crate) fn trace(
+    args: &TraceArgs,
+    folder: &dyn Fn() -> Result<PathBuf, StateError>,
+) -> Result<Option<TracePlan>, Failure> {
     let percent = |text: &str| {
         let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
         number
@@ -327,7 +265,7 @@ fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
         }
         return Ok(None);
     }
-    let folder = crate::state::default_dir()?.join("traces");
+    let folder = folder()?.join("traces");
     let program = env::current_exe().map_err(|error| Failure::of(BROKEN, &error, None))?;
     let program = vec![program.display().to_string(), crate::exec_traced::NAME.to_owned()];
     let reuse = args.trace != Some(TraceMode::Record);
@@ -336,7 +274,7 @@ fn trace(args: &BuildArgs) -> Result<Option<TracePlan>, Failure> {
 }
 
 /// How this very program is started to watch over evaluators.
-pub(super) fn guard() -> Vec<String> {
+pub(crate) fn guard() -> Vec<String> {
     match env::current_exe() {
         Ok(program) => vec![program.display().to_string(), crate::guard::NAME.to_owned()],
         Err(_) => Vec::new(),

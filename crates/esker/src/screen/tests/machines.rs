@@ -88,7 +88,7 @@ fn json_has_a_version_and_a_time_on_every_line() {
     let time: jiff::Timestamp = "2026-11-21T07:36:45.12Z".parse().unwrap();
     let script =
         Write::run(&["tests"]).log("tests", b"caf\xe9").fails("tests", 1.5, exit_code(1, &["a\nb"])).end();
-    let text: String = script.iter().skip(2).map(|(_, event)| json::line(event, time)).collect();
+    let text: String = script.iter().skip(2).map(|(_, event)| json::text(event, time)).collect();
     insta::assert_snapshot!(text, @r#"
     {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"discovered","jobs":[{"job":"tests","attr":"checks.x86_64-linux.tests"}]}
     {"v":1,"time":"2026-11-21T07:36:45.120000Z","event":"evaluating","job":"tests"}

@@ -1,4 +1,4 @@
-//! Build logs on disk: one zstd file a build, written while it runs and readable at any moment.
+//! Build logs on disk, for whoever keeps the events of a run: one zstd file a build, written while it runs and readable at any moment.
 //!
 //! Each line is stored with the bytes the builder printed and one newline. A file may consist of
 //! several zstd frames (it was closed in between, to have few files open), and the last may be
@@ -21,7 +21,7 @@ const LEVEL: i32 = 1;
 const MAX_NAME_BYTES: usize = 200;
 
 /// The logs of one run, by the number of the build.
-pub(super) struct LogFiles {
+pub struct LogFiles {
     dir: PathBuf,
     names: HashMap<u64, String>,
     open: HashMap<u64, OpenLog>,
@@ -37,12 +37,15 @@ struct OpenLog {
 
 impl LogFiles {
     /// `dir` is the run's folder.
-    pub(super) fn new(dir: PathBuf) -> Self {
+    pub fn new(dir: PathBuf) -> Self {
         Self { dir, names: HashMap::new(), open: HashMap::new(), clock: 0 }
     }
 
     /// Appends one line to the log of a build. Returns the file's name when this created it.
-    pub(super) fn append(&mut self, build: u64, drv: &str, line: &[u8]) -> io::Result<Option<String>> {
+    ///
+    /// # Errors
+    /// The file cannot be created or written.
+    pub fn append(&mut self, build: u64, drv: &str, line: &[u8]) -> io::Result<Option<String>> {
         let created = if self.open.contains_key(&build) { None } else { self.open(build, drv)? };
         self.clock += 1;
         let log = self.open.get_mut(&build).expect("opened above");
@@ -54,12 +57,15 @@ impl LogFiles {
     }
 
     /// Whether [`LogFiles::flush`] has something to do.
-    pub(super) fn is_dirty(&self) -> bool {
+    pub fn is_dirty(&self) -> bool {
         self.open.values().any(|log| log.dirty)
     }
 
     /// Makes everything that was appended visible to readers.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// A file cannot be written; so with the next two.
+    pub fn flush(&mut self) -> io::Result<()> {
         for log in self.open.values_mut().filter(|log| log.dirty) {
             log.encoder.flush()?;
             log.dirty = false;
@@ -68,13 +74,13 @@ impl LogFiles {
     }
 
     /// Ends the log of a build, if it has one.
-    pub(super) fn close(&mut self, build: u64) -> io::Result<()> {
+    pub fn close(&mut self, build: u64) -> io::Result<()> {
         self.names.remove(&build);
         self.end_frame(build)
     }
 
     /// Ends all logs.
-    pub(super) fn close_all(&mut self) -> io::Result<()> {
+    pub fn close_all(&mut self) -> io::Result<()> {
         let builds: Vec<u64> = self.open.keys().copied().collect();
         builds.into_iter().try_for_each(|build| self.close(build))
     }
@@ -139,7 +145,7 @@ fn file_stem(drv: &str) -> String {
 ///
 /// As a [`Read`], zero bytes mean that there is nothing more *now*: for a build that still runs, a
 /// later read may yield more.
-pub(crate) struct LogReader {
+pub struct LogReader {
     file: File,
     decoder: Decoder<'static>,
     input: Box<[u8]>,
@@ -152,7 +158,7 @@ pub(crate) struct LogReader {
 impl LogReader {
     /// # Errors
     /// The file cannot be opened; if it was pruned meanwhile, with `NotFound`.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: File::open(path)?,
             decoder: Decoder::new()?,
