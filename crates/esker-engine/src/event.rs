@@ -12,13 +12,13 @@
 mod explanation;
 mod line;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use explanation::{Explanation, ObservedDifference, Reason};
 pub use line::Line;
 
 /// How a job or a build ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Conclusion {
@@ -300,7 +300,7 @@ pub enum Present {
 }
 
 /// A result taken from a trace that still holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reuse {
     /// The beginning of the trace's name, in hexadecimal.
@@ -312,7 +312,7 @@ pub struct Reuse {
 }
 
 /// On what proof a result may be reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ReuseClass {
@@ -338,7 +338,7 @@ pub enum ProofOutcome {
 }
 
 /// What Nix is asked to do for a derivation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -351,7 +351,7 @@ pub enum Action {
 }
 
 /// Why an attribute has no derivation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EvaluationError {
     /// What kind of failure it is.
@@ -365,7 +365,7 @@ pub struct EvaluationError {
 }
 
 /// The kinds of failure a reader would act upon differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationErrorKind {
@@ -402,7 +402,7 @@ pub enum EvaluationErrorKind {
 }
 
 /// A place in a `.nix` file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
     /// Relative to the flake where it lies in it, else absolute.
@@ -414,7 +414,7 @@ pub struct Position {
 }
 
 /// Why a build did not pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BuildFailure {
     /// What kind of failure it is.
@@ -430,7 +430,7 @@ pub struct BuildFailure {
 }
 
 /// The kinds of failing build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BuildFailureKind {
@@ -455,7 +455,7 @@ pub enum BuildFailureKind {
 }
 
 /// What became of a job.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -511,7 +511,7 @@ pub enum Outcome {
 }
 
 /// The last event, and what `run` returns.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Jobs that passed.

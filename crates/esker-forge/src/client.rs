@@ -86,7 +86,12 @@ impl Client {
     ///
     /// # Errors
     /// It is not known to be set.
-    pub async fn set_status(&self, repository: &str, commit: &str, status: &Status) -> Result<(), ClientError> {
+    pub async fn set_status(
+        &self,
+        repository: &str,
+        commit: &str,
+        status: &Status,
+    ) -> Result<(), ClientError> {
         let request = match self.kind {
             Kind::GitHub => {
                 let mut url = self.api.clone();
@@ -131,4 +136,3 @@ impl std::fmt::Debug for Client {
         out.debug_struct("Client").field("kind", &self.kind).field("api", &self.api).finish_non_exhaustive()
     }
 }
-

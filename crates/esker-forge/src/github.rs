@@ -48,9 +48,9 @@ struct Repository {
 }
 
 fn push(body: &[u8]) -> Result<Delivery, DeliveryError> {
-    let payload: PushPayload =
-        serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-    if payload.deleted || payload.after.bytes().all(|byte| byte == b'0') {
+    let payload: PushPayload = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
+    let no_commit = !payload.after.is_empty() && payload.after.bytes().all(|byte| byte == b'0');
+    if payload.deleted || no_commit {
         return Ok(Delivery::Nothing("a branch or tag was deleted"));
     }
     Ok(Delivery::Push(Push {
