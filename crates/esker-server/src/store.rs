@@ -21,6 +21,8 @@ use std::path::Path;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Transaction};
 
+use crate::address::encode_path;
+
 pub use deliveries::{Accepted, NewDelivery, Wish};
 pub use pages::{BuildRow, EvaluationRow, JobRow, ProjectRow};
 pub use queue::{Claimed, Lease};
@@ -64,7 +66,7 @@ impl Store {
     /// It cannot be opened, or is a newer Esker's.
     pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let url = format!("sqlite:{}?mode=rwc", escape(path));
+        let url = format!("sqlite:{}?mode=rwc", encode_path(path));
         let writer = pool(1).connect(&url).await?;
         schema::migrate(&writer).await?;
         Ok(Self { writer, readers: pool(4).connect(&url).await? })
@@ -97,14 +99,4 @@ async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
             .await?;
     }
     Ok(())
-}
-
-/// A path as a part of an address.
-fn escape(path: &Path) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-    let bytes = path.as_os_str().as_encoded_bytes();
-    bytes
-        .iter()
-        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
