@@ -9,7 +9,7 @@ use crate::store::EvaluationId;
 
 /// What an address below `/p/` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// A project.
     Project(ProjectName),
     /// An evaluation, or what belongs to it.
@@ -20,7 +20,7 @@ pub enum Address {
 
 /// What is wanted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// The page.
     Page,
     /// Its changes, as they happen.
@@ -33,7 +33,7 @@ pub enum Part {
 
 impl Address {
     /// Reads the part of an address after `/p/`, still escaped.
-    pub fn parse(path: &str) -> Option<Self> {
+    pub(crate) fn parse(path: &str) -> Option<Self> {
         let Some((project, rest)) = path.split_once("/evaluations/") else {
             return path.parse().ok().map(Self::Project);
         };
@@ -55,17 +55,17 @@ impl Address {
 }
 
 /// The path of a project's page.
-pub fn project(project: &str) -> String {
+pub(crate) fn project(project: &str) -> String {
     format!("/p/{project}")
 }
 
 /// The path of an evaluation's page.
-pub fn evaluation(id: &EvaluationId) -> String {
+pub(crate) fn evaluation(id: &EvaluationId) -> String {
     format!("/p/{}/evaluations/{}", id.project, id.number)
 }
 
 /// The path of a job's page.
-pub fn job(id: &EvaluationId, job: &str) -> String {
+pub(crate) fn job(id: &EvaluationId, job: &str) -> String {
     format!("{}/jobs/{}", evaluation(id), encode(job.as_bytes(), b"-_~"))
 }
 

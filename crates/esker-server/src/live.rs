@@ -12,13 +12,13 @@ use crate::store::EvaluationId;
 
 /// Wakes those who listen.
 #[derive(Clone, Debug, Default)]
-pub struct Live {
+pub(crate) struct Live {
     topics: Arc<Mutex<HashMap<Topic, Sender<u64>>>>,
 }
 
 /// What one can listen to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Topic {
+pub(crate) enum Topic {
     /// One evaluation.
     Evaluation(EvaluationId),
     /// All evaluations: that one is new, is begun or has ended.
@@ -27,7 +27,7 @@ pub enum Topic {
 
 impl Live {
     /// Says that something has changed.
-    pub fn changed(&self, topic: &Topic) {
+    pub(crate) fn changed(&self, topic: &Topic) {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = topics.get(topic) {
             sender.send_modify(|version| *version += 1);
@@ -38,13 +38,13 @@ impl Live {
     }
 
     /// Says that an evaluation is new, is begun or has ended.
-    pub fn evaluation_changed(&self, id: &EvaluationId) {
+    pub(crate) fn evaluation_changed(&self, id: &EvaluationId) {
         self.changed(&Topic::Evaluation(id.clone()));
         self.changed(&Topic::Evaluations);
     }
 
     /// Listens from now on.
-    pub fn listen(&self, topic: Topic) -> Receiver<u64> {
+    pub(crate) fn listen(&self, topic: Topic) -> Receiver<u64> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         topics.entry(topic).or_insert_with(|| watch::channel(0).0).subscribe()
     }

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Why a commit could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum MirrorError {
+pub(crate) enum MirrorError {
     /// git is not there, or a folder cannot be made.
     #[error("cannot run `git`")]
     Spawn(#[source] std::io::Error),
@@ -42,14 +42,14 @@ pub enum MirrorError {
 
 /// The mirror of one project.
 #[derive(Clone, Debug)]
-pub struct Mirror {
+pub(crate) struct Mirror {
     folder: PathBuf,
     remote: String,
 }
 
 impl Mirror {
     /// The mirror below `folder` of a project that is fetched from `remote`.
-    pub fn new(folder: &Path, project: &ProjectName, remote: &str) -> Self {
+    pub(crate) fn new(folder: &Path, project: &ProjectName, remote: &str) -> Self {
         // A name's parts have no `+`, so no two projects share a folder.
         let name = format!("{}.git", project.as_str().replace('/', "+"));
         Self { folder: folder.join(name), remote: remote.to_owned() }
@@ -59,7 +59,7 @@ impl Mirror {
     ///
     /// # Errors
     /// It is not there afterwards.
-    pub async fn fetch(&self, commit: &str, reference: &str) -> Result<(), MirrorError> {
+    pub(crate) async fn fetch(&self, commit: &str, reference: &str) -> Result<(), MirrorError> {
         if !self.folder.join("HEAD").exists() {
             tokio::fs::create_dir_all(&self.folder).await.map_err(MirrorError::Spawn)?;
             self.git(&["init", "--bare", "--quiet", "."]).await?;
@@ -84,7 +84,7 @@ impl Mirror {
     }
 
     /// A fetched commit as a flake reference.
-    pub fn flake_reference(&self, commit: &str) -> String {
+    pub(crate) fn flake_reference(&self, commit: &str) -> String {
         let folder = crate::address::encode_path(&self.folder);
         format!("git+file://{folder}?ref=refs/esker/{commit}&rev={commit}")
     }

@@ -23,24 +23,24 @@ use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Transaction};
 
 use crate::address::encode_path;
 
-pub use deliveries::{Accepted, NewDelivery, Wish};
-pub use pages::{BuildRow, EvaluationRow, JobRow, ProjectRow};
-pub use queue::{Claimed, Lease};
-pub use results::{BuildEnd, BuildStart, Change};
-pub use statuses::Untold;
+pub(crate) use deliveries::{Accepted, NewDelivery, Wish};
+pub(crate) use pages::{BuildRow, EvaluationRow, JobRow};
+pub(crate) use queue::{Claimed, Lease};
+pub(crate) use results::{BuildEnd, BuildStart, Change};
+pub(crate) use statuses::Untold;
 
 /// An evaluation's name: its project's, and a number within that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EvaluationId {
+pub(crate) struct EvaluationId {
     /// See [`crate::project::ProjectName`].
-    pub project: String,
+    pub(crate) project: String,
     /// From 1.
-    pub number: i64,
+    pub(crate) number: i64,
 }
 
 /// The database.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     writer: AnyPool,
     readers: AnyPool,
 }
@@ -64,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be opened, or is a newer Esker's.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite:{}?mode=rwc", encode_path(path));
         let writer = pool(1).connect(&url).await?;
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Closes it; what was written is all in the file then.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }

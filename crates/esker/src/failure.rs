@@ -9,6 +9,7 @@ use esker_engine::event::Position;
 use esker_engine::plan::LocateError;
 use esker_engine::{Blame, RunError};
 use esker_nix::tool::NixError;
+use esker_server::ServeError;
 
 use crate::commands::explain::ExplainError;
 use crate::commands::history::HistoryError;
@@ -134,6 +135,18 @@ impl From<LocateError> for Failure {
             LocateError::Config(error) => error.into(),
             LocateError::Nix(error) => error.into(),
         }
+    }
+}
+
+impl From<esker_server::config::ConfigError> for Failure {
+    fn from(error: esker_server::config::ConfigError) -> Self {
+        Self::of(USAGE, &error, error.hint())
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        Self::of(BROKEN, &error, error.hint().map(str::to_owned))
     }
 }
 

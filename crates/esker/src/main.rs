@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser};
 
-use commands::{check, completions, explain, history, log, state as state_command, trace};
+use commands::{check, completions, explain, history, log, serve, state as state_command, trace};
 use failure::Failure;
 
 /// Nix-native CI: evaluates a flake's checks and builds them, here exactly as on the server
@@ -29,6 +29,7 @@ enum Command {
     History(history::HistoryArgs),
     Explain(explain::ExplainArgs),
     Trace(trace::TraceArgs),
+    Serve(serve::ServeArgs),
     State(state_command::StateArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::State(args) => state::default_dir()
             .map_err(Failure::from)
             .and_then(|folder| state_command::run(&args, &folder).map(done).map_err(Failure::from)),
+        Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
         Command::Man(args) => completions::run_man(&args, Cli::command()).map(done),
     };

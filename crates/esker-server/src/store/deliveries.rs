@@ -9,20 +9,20 @@ pub(super) const STATUS: &str = "esker";
 
 /// A verified delivery.
 #[derive(Clone, Debug)]
-pub struct NewDelivery {
+pub(crate) struct NewDelivery {
     /// The forge's name in the configuration.
-    pub forge: String,
+    pub(crate) forge: String,
     /// The forge's name for it.
-    pub id: String,
+    pub(crate) id: String,
     /// The forge's word for the kind of event.
-    pub event: String,
+    pub(crate) event: String,
     /// What to do about it.
-    pub wish: Wish,
+    pub(crate) wish: Wish,
 }
 
 /// What a delivery wants of us.
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// That a commit is checked.
     Check {
         /// A project that is switched on.
@@ -38,7 +38,7 @@ pub enum Wish {
 
 /// What came of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// A new evaluation waits.
     Queued(EvaluationId),
     /// There is one of this commit already.
@@ -54,7 +54,11 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work; then nothing of it is stored, and the forge may send it again.
-    pub async fn accept(&self, delivery: &NewDelivery, now: Milliseconds) -> Result<Accepted, StoreError> {
+    pub(crate) async fn accept(
+        &self,
+        delivery: &NewDelivery,
+        now: Milliseconds,
+    ) -> Result<Accepted, StoreError> {
         let mut transaction = self.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO deliveries (forge, id, received, event, caused) VALUES ($1, $2, $3, $4, $5)

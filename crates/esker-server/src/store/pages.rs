@@ -10,47 +10,38 @@ use sqlx::any::AnyRow;
 use super::{EvaluationId, Store, StoreError};
 use crate::clock::Milliseconds;
 
-/// The newest evaluation of each branch that a front page shows.
-#[derive(Clone, Debug)]
-pub struct ProjectRow {
-    /// Its name.
-    pub project: String,
-    /// Its newest evaluation.
-    pub newest: EvaluationRow,
-}
-
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EvaluationRow {
+pub(crate) struct EvaluationRow {
     /// Its name.
-    pub id: EvaluationId,
+    pub(crate) id: EvaluationId,
     /// What is checked.
-    pub commit: String,
+    pub(crate) commit: String,
     /// Where it was seen.
-    pub reference: String,
+    pub(crate) reference: String,
     /// `waiting`, `running` or `finished`.
-    pub state: String,
+    pub(crate) state: String,
     /// When it was asked for.
-    pub queued: Milliseconds,
+    pub(crate) queued: Milliseconds,
     /// When it was first begun.
-    pub started: Option<Milliseconds>,
+    pub(crate) started: Option<Milliseconds>,
     /// When it ended.
-    pub finished: Option<Milliseconds>,
+    pub(crate) finished: Option<Milliseconds>,
     /// How often it was begun.
-    pub attempt: i64,
+    pub(crate) attempt: i64,
     /// Whether all jobs are known.
-    pub evaluated: bool,
+    pub(crate) evaluated: bool,
     /// A [`esker_engine::event::Conclusion::word`].
-    pub conclusion: Option<String>,
+    pub(crate) conclusion: Option<String>,
     /// Why there are no jobs.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The engine's last word.
-    pub summary: Option<Summary>,
+    pub(crate) summary: Option<Summary>,
 }
 
 impl EvaluationRow {
     /// One of the seven words.
-    pub fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         match (&self.conclusion, self.state.as_str(), self.evaluated) {
             (Some(conclusion), ..) => conclusion,
             (None, "running", true) => "building",
@@ -60,58 +51,58 @@ impl EvaluationRow {
     }
 
     /// Whether nothing changes any more.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.state == "finished"
     }
 }
 
 /// A job of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JobRow {
+pub(crate) struct JobRow {
     /// Its short name.
-    pub job: String,
+    pub(crate) job: String,
     /// Its attribute path.
-    pub attr: String,
+    pub(crate) attr: String,
     /// One of the seven words.
-    pub state: String,
+    pub(crate) state: String,
     /// Its derivation, once known.
-    pub drv: Option<String>,
+    pub(crate) drv: Option<String>,
     /// What became of it.
-    pub outcome: Option<Outcome>,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 /// A build of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BuildRow {
+pub(crate) struct BuildRow {
     /// Its number.
-    pub build: i64,
+    pub(crate) build: i64,
     /// Store path of the derivation.
-    pub drv: String,
+    pub(crate) drv: String,
     /// The derivation's name.
-    pub name: String,
+    pub(crate) name: String,
     /// `build`, `fetch` or `rebuild`.
-    pub action: String,
+    pub(crate) action: String,
     /// When it began.
-    pub started: Milliseconds,
+    pub(crate) started: Milliseconds,
     /// The phase it is in.
-    pub phase: Option<String>,
+    pub(crate) phase: Option<String>,
     /// A [`esker_engine::event::Conclusion::word`].
-    pub conclusion: Option<String>,
+    pub(crate) conclusion: Option<String>,
     /// When it ended.
-    pub finished: Option<Milliseconds>,
+    pub(crate) finished: Option<Milliseconds>,
     /// File in the evaluation's folder, if it printed anything.
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
 }
 
 const EVALUATION: &str = "project, number, commit_id, reference, state, queued, started, finished, attempt,
     evaluated, conclusion, error, summary";
 
 impl Store {
-    /// All projects that were ever evaluated, with their newest evaluation.
+    /// The newest evaluation of each project that has any, by the project's name.
     ///
     /// # Errors
     /// The database does not work; so with all of these.
-    pub async fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+    pub(crate) async fn newest(&self) -> Result<Vec<EvaluationRow>, StoreError> {
         let rows = sqlx::query(sql(format!(
             "SELECT {EVALUATION} FROM evaluations WHERE (project, number) IN
                  (SELECT project, MAX(number) FROM evaluations GROUP BY project)
@@ -119,15 +110,11 @@ impl Store {
         )))
         .fetch_all(&self.readers)
         .await?;
-        let rows = rows.iter().map(|row| {
-            let newest = evaluation(row)?;
-            Ok(ProjectRow { project: newest.id.project.clone(), newest })
-        });
-        rows.collect()
+        rows.iter().map(evaluation).collect()
     }
 
     /// The newest evaluations of a project, those below `before` if given.
-    pub async fn evaluations(
+    pub(crate) async fn evaluations(
         &self,
         project: &str,
         before: Option<i64>,
@@ -146,7 +133,7 @@ impl Store {
     }
 
     /// One evaluation.
-    pub async fn evaluation(&self, id: &EvaluationId) -> Result<Option<EvaluationRow>, StoreError> {
+    pub(crate) async fn evaluation(&self, id: &EvaluationId) -> Result<Option<EvaluationRow>, StoreError> {
         let row = sqlx::query(sql(format!(
             "SELECT {EVALUATION} FROM evaluations WHERE project = $1 AND number = $2"
         )))
@@ -158,7 +145,7 @@ impl Store {
     }
 
     /// Its jobs, by name.
-    pub async fn jobs(&self, id: &EvaluationId) -> Result<Vec<JobRow>, StoreError> {
+    pub(crate) async fn jobs(&self, id: &EvaluationId) -> Result<Vec<JobRow>, StoreError> {
         let rows: Vec<JobColumns> = sqlx::query_as(
             "SELECT job, attr, state, drv, outcome FROM jobs WHERE project = $1 AND number = $2 ORDER BY job",
         )
@@ -170,7 +157,7 @@ impl Store {
     }
 
     /// One of its jobs.
-    pub async fn job(&self, id: &EvaluationId, name: &str) -> Result<Option<JobRow>, StoreError> {
+    pub(crate) async fn job(&self, id: &EvaluationId, name: &str) -> Result<Option<JobRow>, StoreError> {
         let row: Option<JobColumns> = sqlx::query_as(
             "SELECT job, attr, state, drv, outcome FROM jobs WHERE project = $1 AND number = $2 AND job = $3",
         )
@@ -183,7 +170,7 @@ impl Store {
     }
 
     /// How many of its jobs are in which state.
-    pub async fn counts(&self, id: &EvaluationId) -> Result<BTreeMap<String, i64>, StoreError> {
+    pub(crate) async fn counts(&self, id: &EvaluationId) -> Result<BTreeMap<String, i64>, StoreError> {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "SELECT state, COUNT(*) FROM jobs WHERE project = $1 AND number = $2 GROUP BY state",
         )
@@ -195,7 +182,12 @@ impl Store {
     }
 
     /// The names of its jobs in this state.
-    pub async fn names(&self, id: &EvaluationId, state: &str, most: i64) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn names(
+        &self,
+        id: &EvaluationId,
+        state: &str,
+        most: i64,
+    ) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar(
             "SELECT job FROM jobs WHERE project = $1 AND number = $2 AND state = $3 ORDER BY job LIMIT $4",
         )
@@ -208,7 +200,7 @@ impl Store {
     }
 
     /// Its builds that run now, the oldest first.
-    pub async fn running_builds(&self, id: &EvaluationId) -> Result<Vec<BuildRow>, StoreError> {
+    pub(crate) async fn running_builds(&self, id: &EvaluationId) -> Result<Vec<BuildRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT build, drv, name, action, started, phase, conclusion, finished, log FROM builds
              WHERE project = $1 AND number = $2 AND conclusion IS NULL ORDER BY build",
@@ -221,7 +213,11 @@ impl Store {
     }
 
     /// The last build of a derivation in it.
-    pub async fn build_of(&self, id: &EvaluationId, drv: &str) -> Result<Option<BuildRow>, StoreError> {
+    pub(crate) async fn build_of(
+        &self,
+        id: &EvaluationId,
+        drv: &str,
+    ) -> Result<Option<BuildRow>, StoreError> {
         let row = sqlx::query(
             "SELECT build, drv, name, action, started, phase, conclusion, finished, log FROM builds
              WHERE project = $1 AND number = $2 AND drv = $3 ORDER BY build DESC LIMIT 1",

@@ -11,24 +11,24 @@ use crate::clock::Milliseconds;
 
 /// The right to work on an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Of what.
-    pub evaluation: EvaluationId,
+    pub(crate) evaluation: EvaluationId,
     /// Whose.
-    pub owner: String,
+    pub(crate) owner: String,
     /// Each time an evaluation is begun it has the next number, from 1.
-    pub attempt: i64,
+    pub(crate) attempt: i64,
 }
 
 /// An evaluation to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
+pub(crate) struct Claimed {
     /// The right to.
-    pub lease: Lease,
+    pub(crate) lease: Lease,
     /// What to check.
-    pub commit: String,
+    pub(crate) commit: String,
     /// Where it was seen.
-    pub reference: String,
+    pub(crate) reference: String,
 }
 
 impl Store {
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn claim(
+    pub(crate) async fn claim(
         &self,
         owner: &str,
         now: Milliseconds,
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// It is lost, or the database does not work.
-    pub async fn renew(&self, lease: &Lease, until: Milliseconds) -> Result<(), StoreError> {
+    pub(crate) async fn renew(&self, lease: &Lease, until: Milliseconds) -> Result<(), StoreError> {
         let renewed = sqlx::query(
             "UPDATE evaluations SET lease_until = $1
              WHERE project = $2 AND number = $3 AND owner = $4 AND attempt = $5 AND state = 'running'",
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, or the database does not work.
-    pub async fn hand_back(&self, lease: &Lease, not_before: Milliseconds) -> Result<(), StoreError> {
+    pub(crate) async fn hand_back(&self, lease: &Lease, not_before: Milliseconds) -> Result<(), StoreError> {
         let returned = sqlx::query(
             "UPDATE evaluations SET state = 'waiting', owner = NULL, lease_until = NULL, not_before = $1
              WHERE project = $2 AND number = $3 AND owner = $4 AND attempt = $5 AND state = 'running'",
@@ -114,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, or the database does not work.
-    pub async fn finish(
+    pub(crate) async fn finish(
         &self,
         lease: &Lease,
         conclusion: Conclusion,
@@ -146,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn end_all_leases(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn end_all_leases(&self) -> Result<u64, StoreError> {
         let ended = sqlx::query(
             "UPDATE evaluations SET state = 'waiting', owner = NULL, lease_until = NULL WHERE state = 'running'",
         )

@@ -9,7 +9,7 @@ use crate::clock::Milliseconds;
 
 /// One thing that is different now.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// What the evaluation runs on.
     Environment(Environment),
     /// A job is there, or is another than it was.
@@ -59,28 +59,28 @@ pub enum Change {
 
 /// See [`Change::BuildStarted`].
 #[derive(Clone, Debug)]
-pub struct BuildStart {
+pub(crate) struct BuildStart {
     /// Its number.
-    pub build: i64,
+    pub(crate) build: i64,
     /// Store path of the derivation.
-    pub drv: String,
+    pub(crate) drv: String,
     /// The derivation's name.
-    pub name: String,
+    pub(crate) name: String,
     /// What Nix was asked to do.
-    pub action: Action,
+    pub(crate) action: Action,
     /// When.
-    pub at: Milliseconds,
+    pub(crate) at: Milliseconds,
 }
 
 /// See [`Change::BuildFinished`].
 #[derive(Clone, Debug)]
-pub struct BuildEnd {
+pub(crate) struct BuildEnd {
     /// Its number.
-    pub build: i64,
+    pub(crate) build: i64,
     /// How.
-    pub conclusion: Conclusion,
+    pub(crate) conclusion: Conclusion,
     /// When.
-    pub at: Milliseconds,
+    pub(crate) at: Milliseconds,
 }
 
 impl Store {
@@ -88,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease is lost, or the database does not work; then nothing is written.
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         lease: &Lease,
         until: Milliseconds,

@@ -5,15 +5,15 @@ use crate::clock::Milliseconds;
 
 /// A status whose last word was not said yet.
 #[derive(Clone, Debug)]
-pub struct Untold {
+pub(crate) struct Untold {
     /// Whose.
-    pub evaluation: EvaluationId,
+    pub(crate) evaluation: EvaluationId,
     /// As the forge shows it.
-    pub name: String,
+    pub(crate) name: String,
     /// What the forge was last told.
-    pub told: Option<String>,
+    pub(crate) told: Option<String>,
     /// How often telling has failed since it last worked.
-    pub failures: i64,
+    pub(crate) failures: i64,
 }
 
 impl Store {
@@ -21,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn untold(&self, now: Milliseconds) -> Result<Vec<Untold>, StoreError> {
+    pub(crate) async fn untold(&self, now: Milliseconds) -> Result<Vec<Untold>, StoreError> {
         let rows: Vec<(String, i64, String, Option<String>, i64)> = sqlx::query_as(
             "SELECT project, number, name, told, failures FROM statuses
              WHERE settled = 0 AND tell_at <= $1 ORDER BY tell_at, project, number",
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn next_telling(&self, after: Milliseconds) -> Result<Option<Milliseconds>, StoreError> {
+    pub(crate) async fn next_telling(&self, after: Milliseconds) -> Result<Option<Milliseconds>, StoreError> {
         let next: Option<i64> =
             sqlx::query_scalar("SELECT MIN(tell_at) FROM statuses WHERE settled = 0 AND tell_at > $1")
                 .bind(after)
@@ -55,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn told(&self, status: &Untold, told: &str, last_word: bool) -> Result<(), StoreError> {
+    pub(crate) async fn told(&self, status: &Untold, told: &str, last_word: bool) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE statuses SET told = $1, settled = $2, failures = 0, tell_at = 0
              WHERE project = $3 AND number = $4 AND name = $5",
@@ -74,7 +74,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn tell_later(&self, status: &Untold, at: Milliseconds) -> Result<(), StoreError> {
+    pub(crate) async fn tell_later(&self, status: &Untold, at: Milliseconds) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE statuses SET failures = failures + 1, tell_at = $1
              WHERE project = $2 AND number = $3 AND name = $4",
@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// The database does not work.
-    pub async fn is_newest(&self, evaluation: &EvaluationRow) -> Result<bool, StoreError> {
+    pub(crate) async fn is_newest(&self, evaluation: &EvaluationRow) -> Result<bool, StoreError> {
         let newest: Option<i64> =
             sqlx::query_scalar("SELECT MAX(number) FROM evaluations WHERE project = $1 AND commit_id = $2")
                 .bind(&evaluation.id.project)

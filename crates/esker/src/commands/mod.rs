@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod history;
 pub(crate) mod log;
+pub(crate) mod serve;
 pub(crate) mod state;
 pub(crate) mod subject;
 pub(crate) mod trace;

@@ -3,7 +3,7 @@
 mod advice;
 mod args;
 mod explain;
-mod plan;
+pub(crate) mod plan;
 
 use std::io;
 use std::process::ExitCode;

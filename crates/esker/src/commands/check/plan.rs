@@ -11,7 +11,8 @@ use esker_engine::plan::{Argument, Links, Located, Mode, Plan, Proving, SHADOW, 
 use esker_nix::flake::nix_string;
 use esker_nix::tool::Nix;
 
-use super::args::{CheckArgs, ProveMode, TraceArgs, TraceMode};
+pub(crate) use super::args::TraceArgs;
+use super::args::{CheckArgs, ProveMode, TraceMode};
 use crate::failure::{BROKEN, Failure};
 use crate::state::StateError;
 
