@@ -88,6 +88,11 @@ impl Running {
         }
     }
 
+    /// What it has printed to stdout so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
     /// Its direct children and theirs, now.
     pub(crate) fn descendants(&self) -> Vec<u32> {
         descendants(self.id())

@@ -1,0 +1,188 @@
+//! From push to verdict: the real server, a real push, a forge that keeps what it is told.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod served;
+mod story;
+
+use std::time::Duration;
+
+use served::forge::{Forge, REPOSITORY, SECRET, deliver, push_payload, signature};
+use served::http;
+use served::prism::Prism;
+use served::server::Server;
+use story::{Nix, Project, on_each_nix};
+
+const CHECKS: &str = r#"good = lib.passes "good"; bad = lib.fails "bad";"#;
+
+/// Commits everything and pushes it.
+fn push(project: &Project, forge: &Forge) -> String {
+    let commit = project.commit();
+    project.git(&["push", "--quiet", &forge.git_url(), "HEAD:refs/heads/main"]);
+    commit
+}
+
+fn page_of(number: u64) -> String {
+    format!("/p/github/{REPOSITORY}/evaluations/{number}")
+}
+
+fn a_push_with_a_failing_check_turns_the_commit_red(nix: &Nix) {
+    let project = Project::with_checks(nix, CHECKS);
+    let forge = Forge::start(&project.beside("forge"));
+    // Prism also refuses what GitHub would.
+    let prism = Prism::start(&project.beside(""), &forge.address);
+    let api = prism.as_ref().map_or(&forge.address, |prism| &prism.address);
+    let server = Server::start(&project, &forge, api);
+    assert!(server.page("/").contains("Never evaluated"));
+    let commit = push(&project, &forge);
+    let verdict = forge.wait_for_verdict(&commit);
+    assert_eq!((verdict.state.as_str(), verdict.context.as_str()), ("failure", "esker"));
+    assert_eq!(verdict.description, "1 of 2 jobs failed: bad");
+    assert_eq!(verdict.url, format!("http://{}{}", server.address, page_of(1)));
+    let statuses = forge.statuses();
+    assert!(
+        statuses.len() > 1 && statuses.iter().rev().skip(1).all(|status| status.state == "pending"),
+        "{statuses:#?}"
+    );
+    assert!(statuses.iter().all(|status| status.commit == commit && status.context == "esker"));
+
+    let page = server.page(&page_of(1));
+    for expected in [
+        "1 of 2 jobs failed: bad",
+        "exited with code 7",
+        "bad goes wrong",
+        "data-state=\"passed\"",
+        &commit[..7],
+    ] {
+        assert!(page.contains(expected), "no `{expected}` in\n{page}");
+    }
+    assert!(!page.contains("data-live"), "it is over");
+    let job = server.page(&format!("{}/jobs/bad", page_of(1)));
+    assert!(job.contains("bad goes wrong") && job.contains("/nix/store/"), "{job}");
+    assert_eq!(server.page(&format!("{}/jobs/bad/log.txt", page_of(1))), "bad goes wrong\n");
+    assert!(server.page("/").contains("data-state=\"failed\""));
+    assert!(server.page(&format!("/p/github/{REPOSITORY}")).contains("#1"));
+    let answer = server.fetch("/p/github/acme/hello/evaluations/2");
+    assert_eq!(answer.code, 404);
+    assert!(answer.headers.contains("default-src 'none'"), "{}", answer.headers);
+
+    // The next commit is another evaluation.
+    project.write_checks(r#"good = lib.passes "good"; bad = lib.passes "bad";"#);
+    let mended = push(&project, &forge);
+    let verdict = forge.wait_for_verdict(&mended);
+    assert_eq!((verdict.state.as_str(), verdict.description.as_str()), ("success", "all 2 jobs passed"));
+    let told = server.stop();
+    assert_eq!(told.code, 0, "{told}");
+    if let Some(prism) = prism {
+        assert!(!prism.log().contains("Violation"), "{}", prism.log());
+    }
+}
+
+fn what_the_forge_did_not_send_is_refused(nix: &Nix) {
+    let project = Project::with_checks(nix, CHECKS);
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    let body = push_payload("refs/heads/main", &"a".repeat(40));
+    let code = |id: &str, body: &[u8], signature: &str| deliver(&server.address, id, body, signature).code;
+    assert_eq!(code("1", &body, &signature(&body, "another secret")), 401);
+    assert_eq!(code("1", &body, "sha256="), 401);
+    assert_eq!(code("1", &body[1..], &signature(&body, SECRET)), 401);
+    let garbage = b"not JSON";
+    assert_eq!(code("1", garbage, &signature(garbage, SECRET)), 400);
+    let huge = vec![b' '; 26 << 20];
+    assert_eq!(code("1", &huge, &signature(&huge, SECRET)), 413);
+    let unsigned = http::send(&server.address, "POST", "/hooks/github", &[], &body).unwrap();
+    assert_eq!(unsigned.code, 401);
+    let nowhere = http::send(&server.address, "POST", "/hooks/gitlab", &[], &body).unwrap();
+    assert_eq!(nowhere.code, 404);
+    assert!(server.page("/").contains("Never evaluated"), "nothing of it counts");
+    let told = server.stop();
+    assert!(!told.stderr.contains(SECRET), "{told}");
+}
+
+fn a_delivery_that_comes_twice_counts_once(nix: &Nix) {
+    let project = Project::with_checks(nix, r#"good = lib.passes "good";"#);
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    let commit = push(&project, &forge);
+    forge.wait_for_verdict(&commit);
+    let body = push_payload("refs/heads/main", &commit);
+    let again = |id: &str| deliver(&server.address, id, &body, &signature(&body, SECRET)).body;
+    assert_eq!(again("delivery-1"), "this delivery has been here before\n");
+    assert_eq!(again("other"), "this commit is evaluation 1 of github/acme/hello\n");
+    server.stop();
+    let verdicts = forge.statuses().into_iter().filter(|status| status.state != "pending").count();
+    assert_eq!(verdicts, 1);
+}
+
+fn a_killed_server_goes_on_where_it_was(nix: &Nix) {
+    let checks = r#"waits = lib.run "waits" "read x < /gate/a; echo done > $out"; bad = lib.fails "bad";"#;
+    let mut project = Project::with_checks(nix, checks);
+    let mut gate = project.gate(&["a"]);
+    project.settings.push_str(&format!("extra-sandbox-paths = {}\n", gate.arguments[2]));
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    let commit = push(&project, &forge);
+    server.wait_for_page(&page_of(1), "data-state=\"building\"");
+    server.kill();
+    project.wait_until_alone(Duration::from_secs(30));
+    assert!(forge.statuses().iter().all(|status| status.state == "pending"));
+    // And once politely: it is handed back.
+    let server = Server::start(&project, &forge, &forge.address);
+    server.wait_for_page(&page_of(1), "<h2>Building</h2>");
+    let told = server.stop();
+    assert_eq!(told.code, 0, "{told}");
+    assert!(forge.statuses().iter().all(|status| status.state == "pending"));
+    let server = Server::start(&project, &forge, &forge.address);
+    gate.open("a", 1);
+    let verdict = forge.wait_for_verdict(&commit);
+    assert_eq!(verdict.description, "1 of 2 jobs failed: bad");
+    assert!(server.page(&page_of(1)).contains("attempt 3"));
+    server.stop();
+    let verdicts = forge.statuses().into_iter().filter(|status| status.state != "pending").count();
+    assert_eq!(verdicts, 1);
+}
+
+fn a_forge_that_refuses_is_told_again(nix: &Nix) {
+    let project = Project::with_checks(nix, r#"good = lib.passes "good";"#);
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    forge.refuse(502, &[]);
+    forge.refuse(403, &[("x-ratelimit-remaining", "0"), ("retry-after", "1")]);
+    let commit = push(&project, &forge);
+    assert_eq!(forge.wait_for_verdict(&commit).description, "the only job passed");
+    let told = server.stop();
+    assert!(told.stderr.contains("Cannot tell github about evaluation 1"), "{told}");
+    assert!(!told.stderr.contains("a token for statuses"), "{told}");
+}
+
+fn a_commit_that_cannot_be_evaluated_still_gets_its_status(nix: &Nix) {
+    let project = Project::with_checks(nix, "");
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    let verdict = |project: &Project| {
+        let verdict = forge.wait_for_verdict(&push(project, &forge));
+        (verdict.state, verdict.description)
+    };
+    let (state, text) = verdict(&project);
+    assert_eq!((state.as_str(), text.as_str()), ("success", "there are no jobs"));
+    project.write("flake.nix", "{ outputs = _: { checks.@system@ = throw \"no\"; }; }");
+    assert_eq!(verdict(&project).0, "failure");
+    project.write("flake.nix", "{ outputs = _: { ; }; }");
+    assert_eq!(verdict(&project).0, "failure");
+    project.write_checks(r#"good = lib.passes "good";"#);
+    project.write("esker.toml", "atribute = \"checks\"");
+    let (state, text) = verdict(&project);
+    assert_eq!(state, "failure");
+    assert!(text.contains("esker.toml:1:1: unknown key `atribute`"), "{text}");
+    server.stop();
+}
+
+on_each_nix! {
+    a_push_with_a_failing_check_turns_the_commit_red,
+    what_the_forge_did_not_send_is_refused,
+    a_delivery_that_comes_twice_counts_once,
+    a_killed_server_goes_on_where_it_was,
+    a_forge_that_refuses_is_told_again,
+    a_commit_that_cannot_be_evaluated_still_gets_its_status,
+}
