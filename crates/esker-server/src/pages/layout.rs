@@ -82,7 +82,7 @@ pub(super) fn duration(from: Milliseconds, to: Option<Milliseconds>) -> Markup {
     html! {
         @match to {
             Some(to) => { "took " (in_words((to - from).max(0) / 1000)) }
-            None => { "since " span data-since=(from) { (time(from)) } }
+            None => { span data-since=(from) { "since " (time(from)) } }
         }
     }
 }

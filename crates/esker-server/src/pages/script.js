@@ -39,7 +39,7 @@
   function tick() {
     for (const element of document.querySelectorAll("[data-since]")) {
       const seconds = Math.max(0, Math.floor((Date.now() - Number(element.dataset.since)) / 1000));
-      element.textContent = `${words(seconds)} ago`;
+      element.textContent = `for ${words(seconds)}`;
     }
   }
 

@@ -222,9 +222,11 @@ impl Writer {
         changes.append(&mut self.pending);
         let until = lease_from(self.worker.clock.now());
         self.runtime.block_on(self.worker.store.write(&self.lease, until, &changes))?;
-        self.worker.live.changed(&Topic::Evaluation(self.lease.evaluation.clone()));
+        let id = &self.lease.evaluation;
         if changes.iter().any(|change| matches!(change, Change::Evaluated)) {
-            self.worker.tell.notify_one();
+            self.worker.changed(id);
+        } else {
+            self.worker.live.changed(&Topic::Evaluation(id.clone()));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+pub(crate) mod browser;
 pub(crate) mod forge;
 pub(crate) mod http;
 pub(crate) mod prism;

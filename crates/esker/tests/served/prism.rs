@@ -15,29 +15,32 @@ pub(crate) struct Prism {
 }
 
 /// Where npm's packages for tests are, if they are installed; in CI they have to be.
-pub(crate) fn node_modules() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/node/node_modules");
-    if !folder.join(".bin/prism").exists() {
-        let problem = "SKIPPED: no npm packages; `scripts/test-node.sh` installs them";
-        assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{problem}");
-        eprintln!("{problem}");
+pub(crate) fn node_folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/node");
+    if !folder.join("github.json").exists() {
+        skipped("no npm packages; `scripts/test-node.sh` installs them");
         return None;
     }
     Some(folder.canonicalize().unwrap())
 }
 
+/// Says so; in CI that is a failure.
+pub(crate) fn skipped(why: &str) {
+    assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "SKIPPED: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
 impl Prism {
     /// Before the forge at `upstream`. `None`, loudly, where it is not installed.
     pub(crate) fn start(folder: &Path, upstream: &str) -> Option<Self> {
-        let modules = node_modules()?;
-        let description = modules.join("../github.json");
+        let node = node_folder()?;
         let log = folder.join("prism.log");
         // It wants to be told a port: a free one, as of now.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let output = std::fs::File::create(&log).unwrap();
-        let process = Command::new(modules.join(".bin/prism"))
+        let process = Command::new(node.join("node_modules/.bin/prism"))
             .args(["proxy", "--errors", "--host", "127.0.0.1", "--port", &port.to_string()])
-            .arg(&description)
+            .arg(node.join("github.json"))
             .arg(format!("http://{upstream}"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -55,7 +58,7 @@ impl Prism {
     }
 
     /// What it printed.
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 }
