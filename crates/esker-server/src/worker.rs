@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use esker_engine::config::ConfigError;
 use esker_engine::event::Conclusion;
 use esker_engine::plan::{LocateError, Located, Plan, Subject, TracePlan};
 use esker_engine::{Cancel, Event, RunError, Summary};
@@ -76,6 +77,8 @@ enum AttemptError {
     },
     #[error(transparent)]
     Nix(#[from] esker_nix::tool::NixError),
+    #[error(transparent)]
+    Source(#[from] ConfigError),
     #[error("the project `{0}` is no longer configured")]
     NoProject(String),
     #[error("a thread of the evaluation died, which is a mistake in Esker")]
@@ -204,6 +207,8 @@ impl Worker {
         let located = match Located::fetched(&self.nix, &subject.reference, Vec::new()) {
             Ok(located) => located,
             Err(LocateError::Nix(error)) => return Err(error.into()),
+            // It was collected as soon as it was fetched, or there is no room for it.
+            Err(LocateError::Config(error @ ConfigError::Read { .. })) => return Err(error.into()),
             Err(LocateError::Config(error)) => {
                 let text = with_hint(&error, error.hint());
                 return Ok(Ended::Verdict {

@@ -7,6 +7,8 @@ mod story;
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use served::browser::Browser;
 use served::forge::{Forge, REPOSITORY, SECRET, deliver, push_payload, signature};
 use served::http;
@@ -37,6 +39,87 @@ fn a_browser_sees_it_happen(nix: &Nix) {
     browser.wait_for("done");
     assert_eq!(forge.wait_for_verdict(&commit).description, "2 of 3 jobs failed: \"<b>\", bad");
     server.stop();
+}
+
+/// The promise that holds the rest together: what the server finds is what `esker check` finds.
+fn a_server_and_a_check_tell_the_same(nix: &Nix) {
+    let flakes: [(&str, &str); 4] = [
+        ("passes", r#"checks.@system@ = { a = lib.passes "a"; b = lib.passes "b"; };"#),
+        (
+            "fails",
+            r#"checks.@system@ = rec {
+                good = builtins.trace "a remark" (lib.passes "good");
+                bad = lib.run "bad" "echo one; echo two; exit 3";
+                after = lib.run "after" "read x < ${lib.fails "below"}";
+                twice = good;
+                throws = throw "no";
+                elsewhere = derivation { name = "e"; system = "riscv64-linux"; builder = "/bin/sh"; };
+                nested = { recurseForDerivations = true; inner = lib.passes "inner"; };
+            };"#,
+        ),
+        ("does not evaluate", r#"checks.@system@ = throw "not at all";"#),
+        ("is configured", r#"mine.@system@ = { a = lib.passes "a"; b = lib.fails "b"; };"#),
+    ];
+    for (title, outputs) in flakes {
+        let project = Project::new(nix);
+        project.write_outputs(outputs);
+        if title == "is configured" {
+            project
+                .write("esker.toml", "attribute = \"mine\"\nexclude = [\"b\"]\n[limits]\ntimeout = \"5m\"\n");
+        }
+        let forge = Forge::start(&project.beside("forge"));
+        // Neither knows what the other observed.
+        let state = project.beside("server-state").display().to_string();
+        let server = Server::start_with(&project, &forge, &forge.address, &[("ESKER_STATE_DIR", &state)]);
+        let commit = push(&project, &forge);
+        forge.wait_for_verdict(&commit);
+        let theirs = server.events(1);
+        server.stop();
+        // Nor finds it what the other has built.
+        for outputs in theirs.iter().filter_map(|event| event["outputs"].as_array()) {
+            for path in outputs.iter().filter_map(|output| output[1].as_str()) {
+                let delete = project.nix_program("nix-store").args(["--delete", path]).output().unwrap();
+                assert!(delete.status.success(), "{delete:?}");
+            }
+        }
+        let check = project.check(&[]);
+        assert_eq!(normal(&check.events), normal(&theirs), "{title}\n{check}");
+        assert!(check.events.len() > 2, "{title}\n{check}");
+    }
+}
+
+/// Events without what differs from one run of `esker check` to the next: times, and the order of
+/// things that go on at the same time.
+fn normal(events: &[Value]) -> Vec<String> {
+    let first_and_last =
+        [events.first(), events.last()].map(|event| event.map(|event| event["event"].clone()));
+    assert_eq!(first_and_last, [Some("environment".into()), Some("finished".into())]);
+    let mut lines: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let mut event = event.clone();
+            forget(&mut event, &["time", "seconds", "trace"]);
+            if event["event"] == "source" {
+                // Where it was taken from: a working tree here, a mirror there.
+                assert!(matches!(event["dirty_files"].as_u64(), None | Some(0)));
+                forget(&mut event, &["reference", "url", "dirty_files"]);
+            }
+            event.to_string()
+        })
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn forget(value: &mut Value, keys: &[&str]) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, _| !keys.contains(&key.as_str()));
+            fields.values_mut().for_each(|value| forget(value, keys));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| forget(value, keys)),
+        _ => {}
+    }
 }
 
 /// Commits everything and pushes it.
@@ -205,6 +288,7 @@ on_each_nix! {
     a_push_with_a_failing_check_turns_the_commit_red,
     what_the_forge_did_not_send_is_refused,
     a_delivery_that_comes_twice_counts_once,
+    a_server_and_a_check_tell_the_same,
     a_killed_server_goes_on_where_it_was,
     a_forge_that_refuses_is_told_again,
     a_commit_that_cannot_be_evaluated_still_gets_its_status,

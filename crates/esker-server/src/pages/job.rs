@@ -65,7 +65,10 @@ pub(super) async fn show(app: &App, id: &EvaluationId, name: &str) -> Result<Res
         @for section in &shown.fragments().sections { (section.html) }
         section {
             h2 #log-title { "Log" }
-            p { a href={ (path) "/log.txt" } { "The whole log as text" } }
+            @match (&log, shown.is_finished()) {
+                (None, true) => p { "Nothing was printed here." },
+                _ => p { a href={ (path) "/log.txt" } { "The whole log as text" } },
+            }
             @if let Some(skipped) = log.as_ref().map(|log| log.first - 1).filter(|skipped| *skipped > 0) {
                 p { (skipped) " earlier lines are not shown" }
             }
@@ -132,7 +135,7 @@ fn about(shown: &Shown) -> Markup {
             dl {
                 @if let Some(drv) = &job.drv { dt { "Derivation" } dd { code { (drv) } } }
                 dt { "The same here" }
-                dd { code { "esker check --attr " (job.job) } " in a checkout of this commit" }
+                dd { code { "esker check --attr " (shell_word(&job.job)) } " in a checkout of this commit" }
             }
         }
     }
@@ -143,5 +146,37 @@ fn lines(lines: &[Vec<u8>], first: u64) -> Markup {
         @for (number, line) in (first..).zip(lines) {
             li id={ "L" (number) } value=(number) { (ansi::markup(line)) }
         }
+    }
+}
+
+/// A word as a shell would need it. A name may be made so that pasting it does harm.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:+=@%^,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('-') {
+        return word.to_owned();
+    }
+    if word.chars().all(|c| !c.is_control() && c.is_ascii()) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // What cannot be seen, or looks like something else, is spelt out, as bash and zsh read it.
+    let spelt = word.bytes().map(|byte| match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        other => format!("\\x{other:02x}"),
+    });
+    format!("$'{}'", spelt.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_pasted_name_does_nothing_by_itself() {
+        assert_eq!(shell_word("unit.a-b"), "unit.a-b");
+        assert_eq!(shell_word("\"$(reboot)\""), "'\"$(reboot)\"'");
+        assert_eq!(shell_word("a'; reboot"), r"'a'\''; reboot'");
+        assert_eq!(shell_word("a\nreboot"), r"$'a\x0areboot'");
+        assert_eq!(shell_word("\u{202e}"), r"$'\xe2\x80\xae'");
     }
 }

@@ -90,11 +90,6 @@ impl Forge {
         format!("http://{}/{REPOSITORY}.git", self.address)
     }
 
-    /// Where the repository lies.
-    pub(crate) fn repository(&self) -> PathBuf {
-        self.shared.folder.join(format!("{REPOSITORY}.git"))
-    }
-
     /// Sends a delivery to this server for each push from now on.
     pub(crate) fn set_hook(&self, server: &str) {
         self.shared.state.lock().unwrap().hook = Some(server.to_owned());
