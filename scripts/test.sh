@@ -33,6 +33,16 @@ if is_debian && can_be_root; then
   want mksquashfs squashfs-tools
   want shellcheck shellcheck
   (install_wanted) || wanted=
+  # For the tests of the server: a browser, and Prism, which knows the API of GitHub.
+  want chromium chromium
+  want node nodejs
+  want npm npm
+  (install_wanted) || wanted=
+fi
+if command -v npm >/dev/null; then
+  scripts/test-node.sh || say "no npm packages here: the tests that need them say that they are skipped"
+else
+  say "no npm here: the tests that need it say that they are skipped"
 fi
 for tool in fmt clippy; do
   cargo $tool --version >/dev/null 2>&1 || rustup component add "$(echo $tool | sed s/fmt/rustfmt/)"

@@ -14,8 +14,10 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("esker-nix", &[]),
     ("esker-trace", &[]),
+    ("esker-forge", &[]),
     ("esker-engine", &["esker-nix", "esker-trace"]),
-    ("esker", &["esker-engine", "esker-nix", "esker-trace"]),
+    ("esker-server", &["esker-engine", "esker-forge", "esker-nix"]),
+    ("esker", &["esker-engine", "esker-forge", "esker-nix", "esker-server", "esker-trace"]),
 ];
 
 /// Licences of dependencies that may be shipped inside a program under Apache-2.0 or MIT.
