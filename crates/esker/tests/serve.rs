@@ -248,6 +248,93 @@ fn a_killed_server_goes_on_where_it_was(nix: &Nix) {
     assert_eq!(verdicts, 1);
 }
 
+/// At whatever moment it dies, each commit gets one verdict, and that is the true one.
+fn a_server_that_is_killed_again_and_again_loses_nothing(nix: &Nix) {
+    let project = Project::new(nix);
+    let forge = Forge::start(&project.beside("forge"));
+    let mut server = Server::start(&project, &forge, &forge.address);
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        let (good, bad) = (format!(r#"a{round} = lib.passes "a{round}";"#), r#"b = lib.fails "b";"#);
+        let fails = round % 2 == 1;
+        project.write_checks(&format!("{good}{}", if fails { bad } else { "" }));
+        let commit = push(&project, &forge);
+        expected.push((commit, if fails { "failure" } else { "success" }));
+        // Another moment each time: from right after it was accepted to well within a run.
+        std::thread::sleep(Duration::from_millis(230 * round));
+        server.kill();
+        server = Server::start(&project, &forge, &forge.address);
+    }
+    for (commit, state) in &expected {
+        assert_eq!(forge.wait_for_verdict(commit).state, *state);
+    }
+    let told = server.stop();
+    assert_eq!(told.code, 0, "{told}");
+    for (commit, state) in &expected {
+        let told: Vec<_> = forge.statuses().into_iter().filter(|status| status.commit == *commit).collect();
+        assert_eq!(told.last().map(|status| status.state.as_str()), Some(*state), "{told:#?}");
+        assert!(told.iter().all(|status| status.state == "pending" || status.state == *state), "{told:#?}");
+    }
+}
+
+fn a_live_page_is_sent_what_it_lacks_until_the_verdict(nix: &Nix) {
+    let mut project = Project::with_checks(
+        nix,
+        r#"waits = lib.run "waits" "echo one; read x < /gate/a; echo two; echo done > $out"; bad = lib.fails "bad";"#,
+    );
+    let mut gate = project.gate(&["a"]);
+    project.settings.push_str(&format!("extra-sandbox-paths = {}\n", gate.arguments[2]));
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    push(&project, &forge);
+    let page = server.wait_for_page(&page_of(1), "data-state=\"building\"");
+    let live = page.split("data-live=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    server.wait_for_page(&format!("{}/jobs/waits", page_of(1)), ">one</li>");
+    let evaluation = http::follow(&server.address, live);
+    let job = http::follow(&server.address, &format!("{}/jobs/waits/live?seen=2", page_of(1)));
+    gate.open("a", 1);
+    // They end by themselves.
+    let (evaluation, job): (Vec<String>, Vec<String>) = (evaluation.collect(), job.collect());
+    assert!(evaluation.contains(&"event: end".to_owned()), "{evaluation:#?}");
+    let last = evaluation.iter().rfind(|line| line.starts_with("data: [")).unwrap();
+    assert!(last.contains("1 of 2 jobs failed: bad"), "{last}");
+    let appended: Vec<&String> = job.iter().filter(|line| line.contains("<li")).collect();
+    assert!(
+        appended.len() == 1 && appended[0].contains(">two</li>") && !appended[0].contains(">one</li>"),
+        "{job:#?}"
+    );
+    // Whoever comes back with the last word has missed nothing.
+    let word = evaluation.iter().rev().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let again: Vec<String> =
+        http::follow(&server.address, &format!("{}/live?seen={word}", page_of(1))).collect();
+    assert!(!again.iter().any(|line| line == "event: change"), "{again:#?}");
+    // A server that stops waits for no viewer.
+    let _viewer = http::follow(&server.address, "/live");
+    assert_eq!(server.stop().code, 0);
+}
+
+fn a_server_that_cannot_begin_says_why(nix: &Nix) {
+    let project = Project::new(nix);
+    let forge = Forge::start(&project.beside("forge"));
+    let server = Server::start(&project, &forge, &forge.address);
+    let config = project.beside("server.toml").display().to_string();
+    let second = project.esker(&["serve", "--config", &config]).run();
+    assert_eq!(second.code, 3, "{second}");
+    assert!(second.stderr.contains("error: another server uses"), "{second}");
+    let taken = project
+        .esker(&["serve", "--listen", &server.address])
+        .env("ESKER_STATE_DIR", project.beside("x"))
+        .run();
+    assert_eq!(taken.code, 3, "{taken}");
+    assert!(taken.stderr.contains("error: cannot listen on"), "{taken}");
+    server.stop();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("webhook_secret_files", "webhook_secret")).unwrap();
+    let wrong = project.esker(&["serve", "--config", &config]).run();
+    assert_eq!(wrong.code, 2, "{wrong}");
+    assert!(wrong.stderr.contains("unknown field `webhook_secret`, expected one of"), "{wrong}");
+}
+
 fn a_forge_that_refuses_is_told_again(nix: &Nix) {
     let project = Project::with_checks(nix, r#"good = lib.passes "good";"#);
     let forge = Forge::start(&project.beside("forge"));
@@ -290,6 +377,9 @@ on_each_nix! {
     a_delivery_that_comes_twice_counts_once,
     a_server_and_a_check_tell_the_same,
     a_killed_server_goes_on_where_it_was,
+    a_server_that_is_killed_again_and_again_loses_nothing,
+    a_live_page_is_sent_what_it_lacks_until_the_verdict,
+    a_server_that_cannot_begin_says_why,
     a_forge_that_refuses_is_told_again,
     a_commit_that_cannot_be_evaluated_still_gets_its_status,
 }
