@@ -1,4 +1,4 @@
-# The NixOS module. There is no server yet, so there is little to switch on: the program, and the
+# The NixOS module. It does not know of the server yet, so there is little to switch on: the program, and the
 # settings of Nix that `esker check` relies on.
 { config, lib, pkgs, ... }:
 let

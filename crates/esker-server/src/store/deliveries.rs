@@ -41,7 +41,7 @@ pub(crate) enum Wish {
 pub(crate) enum Accepted {
     /// A new evaluation waits.
     Queued(EvaluationId),
-    /// There is one of this commit already.
+    /// There is one of this commit already, which has a verdict on the code or will have one.
     Known(EvaluationId),
     /// The delivery itself has been here before.
     Duplicate,
@@ -92,7 +92,9 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         let known: Option<i64> = sqlx::query_scalar(
-            "SELECT number FROM evaluations WHERE project = $1 AND commit_id = $2 ORDER BY number DESC LIMIT 1",
+            "SELECT number FROM evaluations WHERE project = $1 AND commit_id = $2
+                 AND COALESCE(conclusion, '') NOT IN ('broken', 'cancelled')
+             ORDER BY number DESC LIMIT 1",
         )
         .bind(project.as_str())
         .bind(commit)

@@ -104,3 +104,15 @@ async fn a_status_is_told_until_its_last_word() {
     assert!(store.untold(1000).await.unwrap().is_empty());
     assert_eq!(store.next_telling(0).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn what_was_not_the_codes_fault_is_tried_again_with_the_next_push() {
+    let (_folder, store) = open().await;
+    store.accept(&push("1", "aa"), 5).await.unwrap();
+    let claimed = store.claim("a", 10, 20).await.unwrap().unwrap();
+    store.finish(&claimed.lease, Conclusion::Broken, None, Some("no disk"), 11).await.unwrap();
+    assert_eq!(store.accept(&push("2", "aa"), 12).await.unwrap(), Accepted::Queued(id(2)));
+    assert_eq!(store.accept(&push("3", "aa"), 13).await.unwrap(), Accepted::Known(id(2)));
+    let older = store.evaluation(&id(1)).await.unwrap().unwrap();
+    assert!(!store.is_newest(&older).await.unwrap());
+}
