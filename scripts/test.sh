@@ -75,7 +75,7 @@ fi
 # The stories once more, with Nix as the one who builds.
 if cargo nextest --version >/dev/null 2>&1; then
   check "tests, untraced" env ESKER_TRACE=off cargo nextest run --locked --no-fail-fast \
-    -E 'package(esker) & kind(test) & not binary(/trace|adversarial|mutations|equal_bits|tidy/)' "$@"
+    -E 'package(esker) & kind(test) & not binary(/trace|prove|content_addressed|adversarial|mutations|equal_bits|tidy/)' "$@"
 fi
 check "documentation tests" cargo test --workspace --locked --doc
 check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked

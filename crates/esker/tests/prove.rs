@@ -234,6 +234,8 @@ fn an_interrupted_run_drops_its_proofs(nix: &Nix) {
 
 fn a_proof_makes_room_for_a_build(nix: &Nix) {
     let wait = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    // Long enough for the proof to begin meanwhile, also on a busy machine.
+    let long = [wait; 12].join("; ");
     let checks = format!(
         r#"{DEP}
         {hangs}
@@ -243,7 +245,7 @@ fn a_proof_makes_room_for_a_build(nix: &Nix) {
     );
     let Some(project) = project(nix, "") else { return };
     project.write_outputs(&format!(
-        r#"checks.@system@ = let base = lib.run "base" "{wait}; {wait}; echo base > $out"; in {{ {checks} }};"#
+        r#"checks.@system@ = let base = lib.run "base" "{long}; echo base > $out"; in {{ {checks} }};"#
     ));
     know_dep(&project);
     let mut running = project.esker(&[&["check", "--json", "-j", "2"], &EAGER[..]].concat()).start();
